@@ -1,0 +1,45 @@
+# `make demo` and `make test` set themselves up; all they need is Python >= 3.10 with venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types layers slow bench format clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python %d.%d found, at least 3.10 expected: make PYTHON=python3.x" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[demo]" --group dev
+	@touch $@
+
+demo: $(VENV)/.ready ## Run a leaky program under opentelemetry-instrument; show and write its leaks
+	$(BIN)/crawlo-leaks demo --report leaks.html --report leaks.json
+
+test: $(VENV)/.ready ## Run the tests, with branch coverage
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+slow: $(VENV)/.ready ## Run the tests that need minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.ready ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready ## Measure what tracking costs, tracked and untracked in one run
+	$(BIN)/python benchmarks/run.py
+
+clean: ## Remove what these commands made
+	rm -rf $(VENV) .coverage* leaks.html leaks.json

@@ -1,0 +1,1 @@
+"""The crawlo-leaks command: one file a subcommand."""

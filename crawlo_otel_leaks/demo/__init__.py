@@ -1,0 +1,1 @@
+"""A small, real, leaky program, and its clean twin."""

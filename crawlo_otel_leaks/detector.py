@@ -1,0 +1,214 @@
+"""tick(now): pass what is due through the rules, open and resolve leaks, tell the sinks."""
+
+from __future__ import annotations
+
+import fnmatch
+import heapq
+import itertools
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from crawlo_otel_leaks import learning, owner, rules, sites
+from crawlo_otel_leaks.findings import Findings
+from crawlo_otel_leaks.model import Reason
+from crawlo_otel_leaks.watch import Watch
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterator, Sequence
+
+    from crawlo_otel_leaks.findings import Sink
+    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.rules import Facts
+    from crawlo_otel_leaks.settings import Settings
+    from crawlo_otel_leaks.tracker import Tracker
+
+T = TypeVar("T")
+BUDGET: Final = 20_000
+"""Handles promoted or looked at in one tick; the rest waits for the next."""
+
+
+class Detector:
+    """Judges handles. One thread calls `tick`; time comes from the tracker's clock."""
+
+    def __init__(self, tracker: Tracker, settings: Settings, sinks: Sequence[Sink] = ()) -> None:
+        self.tracker = tracker
+        self.settings = settings
+        self.sinks = list(sinks)
+        self.findings = Findings()
+        self._due: list[tuple[float, int, Watch]] = []
+        self._watches: dict[Handle, Watch] = {}
+        self._open: dict[Handle, Watch] = {}
+        self._tie = itertools.count()
+        self._crowds: Counter[sites.Site] = Counter()
+
+    def tick(self, now: float | None = None) -> None:
+        """Bring the verdicts up to date. `now` is in monotonic seconds."""
+        now = self.tracker.clock() if now is None else now
+        for chore in self.tracker.chores:
+            chore()
+        self._take_abandoned(now)
+        self._take_ended_scopes(now)
+        self._promote(now)
+        self._look_at_due(now)
+        self._resolve_released(now)
+        self._tell_released()
+
+    def finish(self, *, exiting: bool) -> None:
+        """Judge whatever is left, without further grace; `exiting` also accuses what nobody will release."""
+        now = self.tracker.clock()
+        self.tick(now)
+        frames = owner.current_frames()
+        for handle in self.tracker.held():
+            watch = self._watches.get(handle) or Watch(handle, self._threshold(handle))
+            facts = watch.look(now, 0.0, frames, exiting=exiting)
+            self._apply(watch, self._judge(watch, facts), now)
+        self._tell_released()
+
+    def _take_abandoned(self, now: float) -> None:
+        for handle in _drain(self.tracker.abandoned):
+            watch = self._watches.get(handle) or Watch(handle, 0.0)
+            if not self._ignored(handle):
+                self._apply(watch, Reason.ABANDONED, now)
+            self._open.pop(handle, None)
+            self._forget(watch)
+
+    def _take_ended_scopes(self, now: float) -> None:
+        """Look at everything that an ended scope holds now, rather than when it is due."""
+        ended = set(_drain(self.tracker.ended_scopes))
+        for handle in self.tracker.held() if ended else ():
+            if handle.scope in ended:
+                self._watch(handle, now)
+                due = max(now, (handle.scope.ended_at or now) + self.settings.grace)
+                self._schedule(self._watches[handle], due)
+
+    def _promote(self, now: float) -> None:
+        """Move handles that outlived a scan interval from young to old, oldest first."""
+        patience = min(self.settings.scan_interval, self.settings.grace)
+        for shelf in self.tracker.young.values():
+            for handle in _oldest(shelf):
+                if now - handle.acquired_at < patience:
+                    break
+                self._watch(handle, now)
+
+    def _watch(self, handle: Handle, now: float) -> None:
+        if handle in self._watches:
+            return
+        watch = self._watches[handle] = Watch(handle, self._threshold(handle))
+        self.tracker.old[handle.kind][handle] = None
+        self.tracker.young[handle.kind].pop(handle, None)
+        self._schedule(watch, now)
+        if handle.released_at is not None:  # released by another thread between the two lines above
+            self.tracker.old[handle.kind].pop(handle, None)
+
+    def _look_at_due(self, now: float) -> None:
+        frames = owner.current_frames() if self._due and self._due[0][0] <= now else {}
+        for _ in range(BUDGET):
+            if not self._due or self._due[0][0] > now:
+                break
+            due, _, watch = heapq.heappop(self._due)
+            if due != watch.due:  # scheduled anew since
+                continue
+            if watch.handle.released_at is not None:
+                self._forget(watch)
+                continue
+            facts = self._facts(watch, watch.look(now, self.settings.grace, frames))
+            self._apply(watch, self._judge(watch, facts), now)
+            self._schedule(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
+
+    def _schedule(self, watch: Watch, due: float) -> None:
+        watch.due = due
+        heapq.heappush(self._due, (due, next(self._tie), watch))
+
+    def _facts(self, watch: Watch, facts: Facts) -> Facts:
+        """Add how many handles of the same site are stuck alike."""
+        crowd = self._crowds[watch.handle.site] + (watch.stuck - watch.counted)
+        watch.counted = watch.stuck
+        if crowd:
+            self._crowds[watch.handle.site] = crowd
+        else:
+            self._crowds.pop(watch.handle.site, None)
+        return replace(facts, crowd=crowd) if facts.idle is None else facts
+
+    def _judge(self, watch: Watch, facts: Facts) -> Reason | None:
+        return None if self._ignored(watch.handle) else rules.judge(facts)
+
+    def _apply(self, watch: Watch, reason: Reason | None, now: float) -> None:
+        """Bring the watch's leak in line with the newest verdict; weaker ones never replace stronger ones."""
+        leak = watch.leak
+        if reason is None or (reason is Reason.SLOW and leak is not None):
+            if leak is not None and leak.reason.is_leak:
+                self._resolve(watch, now)
+        elif leak is None:
+            opened, finding = self.findings.open(watch.handle, reason, now)
+            watch.leak = opened
+            self._open[watch.handle] = watch
+            self._tell(lambda sink: sink.opened(opened, finding))
+        elif reason.strength < leak.reason.strength:
+            finding = self.findings.strengthen(leak, reason, now)
+            self._tell(lambda sink: sink.opened(leak, finding))
+
+    def _resolve_released(self, now: float) -> None:
+        for watch in [watch for watch in self._open.values() if watch.handle.released_at is not None]:
+            self._resolve(watch, watch.handle.released_at or now)
+            self._forget(watch)
+
+    def _resolve(self, watch: Watch, at: float) -> None:
+        leak, watch.leak = watch.leak, None
+        self._open.pop(watch.handle, None)
+        if leak is not None:
+            finding = self.findings.resolve(leak, at)
+            self._tell(lambda sink: sink.resolved(leak, finding))
+
+    def _forget(self, watch: Watch) -> None:
+        self._watches.pop(watch.handle, None)
+        if watch.counted:
+            self._crowds[watch.handle.site] -= 1
+            watch.counted = False
+
+    def _tell_released(self) -> None:
+        handles = list(_drain(self.tracker.released))
+        learning.learn(handles)
+        if handles:
+            self._tell(lambda sink: sink.released(handles))
+
+    def _tell(self, what: Callable[[Sink], None]) -> None:
+        for sink in self.sinks:
+            try:
+                what(sink)
+            except Exception as error:  # noqa: BLE001  (a broken exporter must not stop the others)
+                self.tracker.fail(type(sink).__name__, error)
+
+    def _threshold(self, handle: Handle) -> float:
+        return learning.threshold(handle.site, self.settings.thresholds.get(handle.kind), self.settings.grace)
+
+    def _ignored(self, handle: Handle) -> bool:
+        patterns = self.settings.ignore
+        if not patterns:
+            return False
+        frame = sites.resolve(handle.site.frames)[0]
+        place = f"{sites.portable(frame.file)}:{frame.line} {frame.function}"
+        names = (handle.kind, place, frame.file, frame.function)
+        return any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
+
+
+def _drain(queue: deque[T]) -> Iterator[T]:
+    """Take what is in the queue now; what comes in meanwhile waits, so that this ends."""
+    for _ in range(len(queue)):
+        try:
+            yield queue.popleft()
+        except IndexError:  # pragma: no cover  (another drain won; two never run in one process)
+            return
+
+
+def _oldest(shelf: dict[Handle, None]) -> Iterator[Handle]:
+    """Yield the front of a shelf again and again while the caller takes it away."""
+    for _ in range(BUDGET):
+        try:
+            front = next(iter(shelf), None)
+        except RuntimeError:  # another thread put something in meanwhile
+            continue
+        if front is None:
+            return
+        yield front

@@ -1,0 +1,1 @@
+"""The only rooms that talk to OpenTelemetry's tracers, meters and loggers."""

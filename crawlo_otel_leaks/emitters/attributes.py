@@ -1,0 +1,60 @@
+"""A leak or a handle as OpenTelemetry attributes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crawlo_otel_leaks import semconv
+
+if TYPE_CHECKING:
+    from crawlo_otel_leaks.model import Frame, Leak, Owner
+
+    Attributes = dict[str, str | int | float]
+
+
+def of_leak(leak: Leak, count: int) -> Attributes:
+    """Return what a leak span and its log event say. `crawlo.leak.held` is in seconds."""
+    return {
+        **of_handle(leak.kind, leak.name, leak.owner),
+        semconv.HANDLE_ID: leak.id,
+        semconv.LEAK_REASON: leak.reason.value,
+        semconv.LEAK_FINGERPRINT: leak.fingerprint,
+        semconv.LEAK_HELD: leak.held,
+        semconv.LEAK_COUNT: count,
+        semconv.CODE_STACKTRACE: stacktrace(leak.stack),
+        semconv.ERROR_TYPE: leak.reason.value,
+        **of_frame(leak.where),
+    }
+
+
+def of_handle(kind: str, name: str, owner: Owner) -> Attributes:
+    """Return what identifies a handle and its owner."""
+    known: dict[str, str | None] = {
+        semconv.HANDLE_KIND: kind,
+        semconv.HANDLE_NAME: name or None,
+        semconv.THREAD_NAME: owner.thread,
+        semconv.TASK_NAME: owner.task,
+        semconv.SCOPE_NAME: owner.scope,
+        semconv.SPIDER_NAME: owner.spider,
+        semconv.RUN_ID: owner.run_id,
+    }
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def of_frame(frame: Frame) -> Attributes:
+    """Return the `code.*` attributes of a frame."""
+    return {
+        semconv.CODE_FUNCTION_NAME: frame.function,
+        semconv.CODE_FILE_PATH: frame.file,
+        semconv.CODE_LINE_NUMBER: frame.line,
+    }
+
+
+def stacktrace(stack: tuple[Frame, ...]) -> str:
+    """Return the stack as Python prints one: outermost first, with the source lines."""
+    lines = ["Acquired at (most recent call last):"]
+    for frame in reversed(stack):
+        lines.append(f"  {frame}")
+        if frame.text:
+            lines.append(f"    {frame.text}")
+    return "\n".join(lines)

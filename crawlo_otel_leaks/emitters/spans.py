@@ -1,0 +1,116 @@
+"""Leaks and holds as spans inside the trace that acquired them, however long ago that was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider, sampling
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from crawlo_otel_leaks import owner, semconv
+from crawlo_otel_leaks.emitters import attributes
+from crawlo_otel_leaks.emitters.clock import wall_ns
+from crawlo_otel_leaks.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+    from crawlo_otel_leaks.model import Finding, Handle, Leak
+    from crawlo_otel_leaks.settings import Settings
+
+EACH: Final = 100
+"""Leaks of one finding that get a span each; of later ones those at powers of two."""
+
+
+class Starters(SpanProcessor):
+    """Notes on each span which task or thread started it, so that its end can be told from an inherited one's."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Leave the note; called by the SDK."""
+        del parent_context
+        setattr(span, owner.STARTER, owner.this_starter())
+
+
+class Spans:
+    """A sink that writes spans, each with the start it had and the end it has."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._provider: object = None
+        self._plain = trace.get_tracer(semconv.SCOPE, __version__)
+        self._always = self._plain
+
+    def attach(self) -> bool:
+        """Follow the global provider; True when it is an SDK's that was not known yet."""
+        provider = trace.get_tracer_provider()
+        if provider is self._provider or not isinstance(provider, TracerProvider):
+            return False
+        self._provider = provider
+        provider.add_span_processor(Starters())
+        self._plain = provider.get_tracer(semconv.SCOPE, __version__)
+        self._always = _unsampled_too(provider).get_tracer(semconv.SCOPE, __version__)
+        return True
+
+    def opened(self, leak: Leak, finding: Finding) -> None:
+        """Write `leak {kind}` from acquisition to detection, child of the acquiring span."""
+        count = finding.count
+        if not leak.reason.is_leak or self._settings.leak_spans == "off" or (count > EACH and count & (count - 1)):
+            return
+        parent = leak.owner.span
+        sampled = parent is None or parent.trace_flags.sampled
+        if not sampled and self._settings.leak_spans == "sampled":
+            return
+        span = self._always.start_span(
+            f"leak {leak.kind}",
+            context=_under(parent),
+            kind=SpanKind.INTERNAL,
+            attributes=attributes.of_leak(leak, count),
+            start_time=wall_ns(leak.acquired_at),
+        )
+        span.set_status(Status(StatusCode.ERROR, f"{leak.kind} {leak.name} {leak.reason.value}"))
+        span.end(wall_ns(leak.detected_at))
+
+    def resolved(self, leak: Leak, finding: Finding) -> None:
+        """Nothing: the handle's hold span, written at its release, tells the rest."""
+
+    def released(self, handles: Sequence[Handle]) -> None:
+        """Write `hold {kind}` for the kinds, lengths and parents that are worth a span."""
+        for handle in handles:
+            if handle.kind in self._settings.hold_spans and handle.span is not None:
+                held = (handle.released_at or handle.acquired_at) - handle.acquired_at
+                if held >= self._settings.hold_min and handle.span.get_span_context().trace_flags.sampled:
+                    self._hold(handle, handle.released_at or handle.acquired_at)
+
+    def _hold(self, handle: Handle, released_at: float) -> None:
+        told = owner.describe(handle)
+        span = self._plain.start_span(
+            f"hold {handle.kind}",
+            context=_under(told.span),
+            attributes=attributes.of_handle(handle.kind, handle.label(), told),
+            start_time=wall_ns(handle.acquired_at),
+        )
+        span.end(wall_ns(released_at))
+
+
+def _under(parent: SpanContext | None) -> Context | None:
+    """Return a context below `parent`, marked as sampled so that parent-based samplers let the child through."""
+    if parent is None:
+        return None
+    flags = TraceFlags(parent.trace_flags | TraceFlags.SAMPLED)
+    marked = SpanContext(parent.trace_id, parent.span_id, parent.is_remote, flags, parent.trace_state)
+    return trace.set_span_in_context(NonRecordingSpan(marked))
+
+
+def _unsampled_too(provider: TracerProvider) -> TracerProvider:
+    """Return a provider that shares the processors but drops nothing: a ratio sampler looks at no flag."""
+    return TracerProvider(
+        sampler=sampling.ALWAYS_ON,
+        resource=provider.resource,
+        shutdown_on_exit=False,
+        active_span_processor=provider._active_span_processor,  # noqa: SLF001  (no public way to share it)
+        id_generator=provider.id_generator,
+    )

@@ -1,0 +1,1 @@
+"""One file per watched library; each is a table of wrap points and the handles they make."""

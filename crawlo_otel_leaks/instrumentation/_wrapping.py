@@ -1,0 +1,127 @@
+"""From a table of wrap points to an OpenTelemetry instrumentor that restores all it touched."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import wrapt
+from opentelemetry.instrumentation.dependencies import (
+    DependencyConflict,
+    DependencyConflictError,
+    get_dependency_conflicts,
+)
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # no __all__
+
+from crawlo_otel_leaks import runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.tracker import Tracker
+
+    Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+_logger = logging.getLogger("crawlo_otel_leaks")
+
+
+class Point(NamedTuple):
+    """One name to wrap: `module` as imported, `path` inside it, and who stands in front of it."""
+
+    module: str
+    path: str
+    wrapper: Wrapper
+
+
+class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyped in some releases
+    """Wraps a library's points when, and only if, the program imports it."""
+
+    library: str = ""
+    """Import name of the watched library, whose frames are plumbing; empty for the standard library."""
+    requires: str = ""
+    """What must be installed, as a requirement; checked here because the loader skips the check."""
+
+    handles: tuple[type[Handle], ...] = ()
+    """The kinds of handles it makes, which it lets go of when it is uninstrumented."""
+
+    _tracker: Tracker | None = None
+
+    @abc.abstractmethod
+    def points(self, running: runtime.Runtime) -> list[Point]:
+        """Return the table, once for each time it is instrumented; it serves uninstrument too."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Return the requirement, for OpenTelemetry's own check."""
+        return (self.requires,) if self.requires else ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        conflict = self._conflict()
+        if conflict is not None:
+            raise DependencyConflictError(conflict)
+        # The loader aborts every vendor's instrumentation on any other exception: none may leave here.
+        try:
+            running = runtime.start(type(self).__name__, kwargs.get("settings"))
+            if running is not None:
+                self._apply(running)
+        except Exception as error:  # noqa: BLE001  (see above)
+            _logger.warning("crawlo_otel_leaks: %s stays inert: %r", type(self).__name__, error)
+
+    def _conflict(self) -> DependencyConflict | None:
+        if not self.requires:
+            return None
+        return get_dependency_conflicts((self.requires,))
+
+    def _apply(self, running: runtime.Runtime) -> None:
+        self._tracker = running.tracker
+        self._wrapped: list[tuple[Point, Any]] = []
+        self._shared: dict[tuple[int, Wrapper], Any] = {}
+        if self.library:
+            running.tracker.sites.hide(self.library)
+        for point in self.points(running):
+            self._when_imported(point, running.tracker)
+
+    def _when_imported(self, point: Point, tracker: Tracker) -> None:
+        def hook(_module: object) -> None:
+            if self._tracker is tracker:  # not uninstrumented in the meantime
+                self._wrap(point, tracker)
+
+        wrapt.register_post_import_hook(hook, point.module)
+
+    def _wrap(self, point: Point, tracker: Tracker) -> None:
+        try:
+            parent, name, original = wrapt.resolve_path(sys.modules[point.module], point.path)
+        except (AttributeError, wrapt.PathResolutionError) as error:
+            # Another release of the library: what is there is watched, what is not is told.
+            tracker.fail(f"{point.module}.{point.path}", error)
+            return
+        # Names of one object stay names of one object: `io.open is open`.
+        handle = self._shared.get((id(original), point.wrapper))
+        if handle is None:
+            handle = wrapt.FunctionWrapper(original, point.wrapper)
+            self._shared[id(original), point.wrapper] = handle
+        wrapt.apply_patch(parent, name, handle)
+        self._wrapped.append((point, handle))
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        del kwargs
+        tracker, self._tracker = self._tracker, None
+        if tracker is None:
+            return
+        for point, handle in reversed(self._wrapped):
+            _unwrap(point, handle)
+        for held in tracker.held():
+            if isinstance(held, self.handles):
+                held.let_go()
+                tracker.forget(held)
+        runtime.stop(type(self).__name__)
+
+
+def _unwrap(point: Point, handle: Any) -> None:
+    try:
+        wrapt.unwrap_object(sys.modules[point.module], point.path, handle, missing_ok=True)
+    except (wrapt.WrapperNotOutermostError, wrapt.WrapperChainTooDeepError) as error:
+        # Somebody wrapped ours with a plain closure: theirs stays, ours passes through from now on.
+        _logger.info("crawlo_otel_leaks: %s.%s stays wrapped, inert: %s", point.module, point.path, error)

@@ -1,0 +1,49 @@
+"""aiofiles and anyio open in a helper thread: the file belongs to the task that asked, and to its line."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation._wrapping import Point
+from crawlo_otel_leaks.model import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawlo_otel_leaks.tracker import Tracker
+
+    Claim = Callable[[Any, Handle], None]
+
+LIBRARIES = ("aiofiles", "anyio")
+
+
+def points(tracker: Tracker, claim: Claim) -> list[Point]:
+    """Return the table; `claim` gives an opened file to the handle that was noted when it was asked for."""
+    opener = _wrapper(tracker, claim)
+    return [
+        Point("aiofiles.threadpool", "_open", opener),
+        Point("aiofiles.tempfile", "_temporary_file", opener),
+        Point("anyio._core._fileio", "open_file", opener),
+        Point("anyio", "open_file", opener),
+        Point("anyio", "Path.open", opener),
+    ]
+
+
+def _wrapper(tracker: Tracker, claim: Claim) -> Callable[..., Any]:
+    def asked(wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del instance
+        origin = tracker.locate(Handle(semconv.FILE), sys._getframe(1))  # noqa: SLF001
+        opening = wrapped(*args, **kwargs)
+        return opening if origin is None else _claimed(opening, origin)
+
+    async def _claimed(opening: Any, origin: Handle) -> Any:
+        file = await opening
+        try:
+            claim(file, origin)
+        except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
+            tracker.fail("async open", error)
+        return file
+
+    return asked

@@ -1,0 +1,65 @@
+"""What a site's own history says of how long its handles are held."""
+
+from __future__ import annotations
+
+from math import inf, log2
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.sites import Site
+
+ENOUGH: Final = 100
+"""Releases after which a site's own history replaces the threshold of its kind."""
+FACTOR: Final = 10.0
+"""A hold is too long beyond so many times the site's 99th percentile: one in a hundred exceeds that itself."""
+_LOWEST: Final = 2.0**-20
+
+
+class Holds:
+    """Hold times of one site in buckets of powers of two, from a microsecond up."""
+
+    __slots__ = ("buckets", "total")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * 48
+        self.total = 0
+
+    def add(self, held: float) -> None:
+        """Count one hold of `held` seconds."""
+        place = int(log2(max(held, _LOWEST) / _LOWEST))
+        self.buckets[min(place, len(self.buckets) - 1)] += 1
+        self.total += 1
+
+    def p99(self) -> float:
+        """Return the upper edge, in seconds, of the bucket that holds the 99th percentile."""
+        rest = self.total * 0.99
+        for place, count in enumerate(self.buckets):
+            rest -= count
+            if rest <= 0:
+                return float(_LOWEST * 2 ** (place + 1))
+        return inf
+
+
+def learn(handles: Iterable[Handle]) -> None:
+    """Add released handles to the history of their sites."""
+    for handle in handles:
+        site = handle.site
+        if site.holds is None:
+            site.holds = Holds()
+        site.holds.add((handle.released_at or handle.acquired_at) - handle.acquired_at)
+
+
+def threshold(site: Site, of_kind: float | None, least: float) -> float:
+    """Return after how many idle seconds a handle of the site is held too long.
+
+    Ten times the site's p99, at least `least`, once it has history; else the kind's, if it has one.
+    """
+    if of_kind is None:
+        return inf
+    holds = site.holds
+    if holds is None or holds.total < ENOUGH:
+        return of_kind
+    return max(holds.p99() * FACTOR, least)

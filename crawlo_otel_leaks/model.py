@@ -1,0 +1,220 @@
+"""What everything else talks about: handles, frames, owners, leaks. Data, and nothing of ours is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import weakref
+    from asyncio import Task
+    from threading import Thread
+    from types import CodeType
+    from typing import Any
+
+    from opentelemetry.trace import Span, SpanContext
+
+    from crawlo_otel_leaks.sites import Site
+
+
+class Progress(NamedTuple):
+    """What can be seen from outside of a handle's use."""
+
+    token: object = None
+    """Differs from an earlier one when the handle was used in between."""
+    untouched: bool = True
+    """As it was at acquisition."""
+    visible: bool = True
+    """False where it could also be in use without the token showing it."""
+
+
+class Reason(str, Enum):
+    """Why a handle is accused (`crawlo.leak.reason`), strongest first."""
+
+    ABANDONED = "abandoned"
+    OWNER_FINISHED = "owner_finished"
+    LOOP_CLOSED = "loop_closed"
+    SCOPE_END = "scope_end"
+    PROCESS_EXIT = "process_exit"
+    HELD_TOO_LONG = "held_too_long"
+    SLOW = "slow"
+
+    @property
+    def strength(self) -> int:
+        """Place in the order of confidence; 0 is certain."""
+        return _ORDER[self]
+
+    @property
+    def is_leak(self) -> bool:
+        """False for `slow` alone, which is told but never counted."""
+        return self is not Reason.SLOW
+
+
+_ORDER: Final = {reason: place for place, reason in enumerate(Reason)}
+
+
+class Frame(NamedTuple):
+    """One resolved frame of an acquisition stack."""
+
+    function: str
+    file: str
+    line: int
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f'File "{self.file}", line {self.line}, in {self.function}'
+
+
+@dataclass(eq=False)
+class Scope:
+    """A stretch of work that must give back what it takes: a spider run, a test, a user's `scope`."""
+
+    name: str
+    parent: Scope | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    ended_at: float | None = None
+    """Monotonic seconds, None while it runs."""
+
+
+_STILL: Final = Progress()
+
+
+class ThreadOwner:
+    """Who a thread is, kept without keeping the thread."""
+
+    __slots__ = ("ident", "is_main", "name", "ref")
+
+    def __init__(self, ident: int, name: str, ref: weakref.ref[Thread] | None, *, is_main: bool) -> None:
+        self.ident = ident
+        self.name = name
+        self.ref = ref
+        self.is_main = is_main
+
+
+class Handle:
+    """One acquired thing: what, where, since when and by whom. Never holds the user's object."""
+
+    __slots__ = (
+        "acquired_at",
+        "kind",
+        "name",
+        "process",
+        "released_at",
+        "scope",
+        "shared",
+        "site",
+        "span",
+        "stack",
+        "task",
+        "task_name",
+        "thread",
+    )
+
+    site: Site
+    stack: tuple[tuple[CodeType, int], ...] | None
+    span: Span | None
+    task: weakref.ref[Task[Any]] | None
+    task_name: str | None
+    thread: ThreadOwner
+    scope: Scope | None
+    acquired_at: float
+    released_at: float | None
+    process: bool
+    """Belongs to the process by design: exempt from every verdict but `abandoned`."""
+    shared: bool
+    """Used by others than who took it: exempt from `owner_finished`."""
+    shareable = False
+    """Whether one that a site took only once is presumed to be shared by design, as sessions are."""
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.released_at = None
+        self.process = False
+        self.shared = False
+
+    def label(self) -> str:
+        """What a person calls it: a path, a pool, an origin; never a secret."""
+        return self.name
+
+    def progress(self) -> Progress:
+        """Tell, without touching the host's object, whether it is being used."""
+        return _STILL
+
+    def busy(self) -> bool:
+        """Whether an operation is waiting on it this very moment."""
+        return False
+
+    def loop_closed(self) -> bool:
+        """Whether it is bound to an event loop that has been closed."""
+        return False
+
+    def let_go(self) -> object:
+        """Leave the host's objects as they were before; what is returned is the handle's own affair."""
+        return None
+
+    def referent(self) -> object | None:
+        """The user's object while it lives, for a look at who names it; borrowed, never kept."""
+        return None
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who acquired a handle, resolved for telling."""
+
+    thread: str
+    task: str | None = None
+    spider: str | None = None
+    run_id: str | None = None
+    scope: str | None = None
+    span: SpanContext | None = None
+    span_recorded: bool = False
+
+
+@dataclass(eq=False)
+class Leak:
+    """A verdict on one handle."""
+
+    id: int
+    handle: Handle
+    reason: Reason
+    fingerprint: str
+    name: str
+    owner: Owner
+    stack: tuple[Frame, ...]
+    acquired_at: float
+    """Monotonic seconds, as `detected_at` and `resolved_at`."""
+    detected_at: float
+    resolved_at: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The handle's kind."""
+        return self.handle.kind
+
+    @property
+    def held(self) -> float:
+        """Seconds from acquisition to release, or to the verdict while it is not released."""
+        return (self.resolved_at or self.detected_at) - self.acquired_at
+
+    @property
+    def where(self) -> Frame:
+        """The nearest frame of the user's own."""
+        return self.stack[0] if self.stack else Frame("?", "?", 0)
+
+
+@dataclass(eq=False)
+class Finding:
+    """All leaks of one fingerprint and reason: what a report has one entry for."""
+
+    first: Leak
+    count: int = 0
+    open: int = 0
+    held_max: float = 0.0
+    announced: int = 0
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every leak in it was released later; what was abandoned never can be."""
+        return self.open == 0 and self.first.reason is not Reason.ABANDONED

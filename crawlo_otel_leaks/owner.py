@@ -1,0 +1,200 @@
+"""Who is acquiring now, and whether that owner has finished."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from crawlo_otel_leaks.model import Handle, Owner, Scope, ThreadOwner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import CodeType, FrameType
+
+    from opentelemetry.trace import Span
+
+current_scope: ContextVar[Scope | None] = ContextVar("crawlo_leaks_scope", default=None)
+STARTER: Final = "_crawlo_leaks_starter"
+"""Attribute of an SDK span that tells which task or thread started it; see `started_by`."""
+
+
+class _ThisThread(threading.local):
+    """The calling thread's description, made on its first acquisition."""
+
+    def __init__(self) -> None:
+        ident = threading.get_ident()
+        # Not current_thread(): for a foreign thread it would register a dummy in the host for ever.
+        thread = threading._active.get(ident)  # type: ignore[attr-defined]  # noqa: SLF001
+        name = thread.name if thread else f"thread-{ident}"
+        ref = weakref.ref(thread) if thread else None
+        self.owner = ThreadOwner(ident, name, ref, is_main=thread is threading.main_thread())
+
+
+this_thread: Final = _ThisThread()
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """Return the running task, None outside of one."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001  (unlike current_task() it does not raise)
+    return None if loop is None else asyncio.current_task(loop)
+
+
+def this_task() -> weakref.ref[asyncio.Task[Any]] | None:
+    """Return a reference to the running task, None outside of one."""
+    task = running_task()
+    return None if task is None else weakref.ref(task)
+
+
+def this_starter() -> object:
+    """Return what identifies the task, or else the thread, that runs now."""
+    return this_task() or threading.get_ident()
+
+
+class Unrecorded(trace.NonRecordingSpan):
+    """Identity of a span that no sampler kept; the span itself dies when nobody runs under it any more."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span.get_span_context())
+        self.ref = weakref.ref(span)
+
+
+class Ended(trace.NonRecordingSpan):
+    """Identity of a span that ended while its handle was held, without keeping its attributes alive."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span.get_span_context())
+        setattr(self, STARTER, getattr(span, STARTER, None))
+
+
+def this_span(context: Mapping[str, object]) -> Span | None:
+    """Return the span of an OpenTelemetry context, None where there is none worth a name."""
+    span = context.get(_SPAN_KEY)
+    if type(span) is not trace.NonRecordingSpan:
+        return span  # type: ignore[return-value]  # contexts map to object
+    return Unrecorded(span) if span.get_span_context().is_valid else None
+
+
+def settle(handle: Handle) -> None:
+    """Let go of a span that has ended: only its identity is needed from now on."""
+    if handle.span is not None and not isinstance(handle.span, (Ended, Unrecorded)) and span_finished(handle.span):
+        handle.span = Ended(handle.span)
+
+
+def span_finished(span: Span) -> bool:
+    """Whether a span has ended, or, if it never recorded, is no longer anybody's current one."""
+    if isinstance(span, Unrecorded):
+        return span.ref() is None
+    return not span.is_recording()
+
+
+def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
+    """Whether every owner of the handle that can end has ended.
+
+    Where the task (or thread) started the span itself, the span's end is its work's end. Otherwise the
+    span is inherited and says nothing about longer work below it: then the task must have ended too,
+    or the thread must have left the functions that acquired.
+    """
+    task_over = handle.task is not None and _task_over(handle.task)
+    if handle.span is None:
+        return task_over
+    if not span_finished(handle.span):
+        return False
+    starter = getattr(handle.span, STARTER, None)
+    if starter is not None and starter == (handle.task or handle.thread.ident):
+        return True
+    return task_over if handle.task else not _working(handle, frames)
+
+
+def _working(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
+    """Whether the thread still executes one of the functions it acquired the handle in."""
+    near = [code for code, _ in handle.site.frames]
+    return any(code is step for step in _executing(frames.get(handle.thread.ident)) for code in near)
+
+
+def _task_over(ref: weakref.ref[asyncio.Task[Any]]) -> bool:
+    task = ref()
+    return task is None or task.done()
+
+
+def used_by_another(handle: Handle) -> bool:
+    """Whether who runs now is not whom the handle was taken for: its owner is done, or it is another trace."""
+    if handle.span is not None and span_finished(handle.span):
+        return True
+    task = this_task()
+    if task == handle.task:
+        return False
+    here = trace.get_current_span().get_span_context()
+    same_trace = handle.span is not None and here.trace_id == handle.span.get_span_context().trace_id
+    return not same_trace or (handle.task is not None and _task_over(handle.task))
+
+
+def adopt_global(handle: Handle) -> None:
+    """Let a handle that a module names in a global belong to the process: nobody hands those back.
+
+    A global of the main script is only shared: at exit it is still worth a word.
+    """
+    thing = handle.referent()
+    for name in handle.site.modules if thing is not None else ():
+        module = sys.modules.get(name)
+        if module is not None and any(value is thing for value in list(vars(module).values())):
+            handle.shared = True
+            handle.process = handle.process or name != "__main__"
+
+
+def running(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
+    """Whether the function that acquired the handle is still being executed by its task or thread."""
+    code = handle.site.frames[0][0]
+    task = handle.task() if handle.task else None
+    if task is not None and not task.done() and any(code is step for step in _awaiting(task)):
+        return True
+    return any(code is step for step in _executing(frames.get(handle.thread.ident)))
+
+
+def _executing(frame: FrameType | None) -> Iterator[CodeType]:
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
+
+
+def _awaiting(task: asyncio.Task[Any]) -> Iterator[CodeType]:
+    step: Any = task.get_coro()
+    while step is not None:
+        code = getattr(step, "cr_code", None) or getattr(step, "gi_code", None) or getattr(step, "ag_code", None)
+        if code is None:
+            return
+        yield code
+        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
+
+
+def thread_alive(owner: ThreadOwner) -> bool:
+    """Whether a thread other than the main one is still at work."""
+    thread = owner.ref() if owner.ref else None
+    return not owner.is_main and thread is not None and thread.is_alive()
+
+
+def describe(handle: Handle) -> Owner:
+    """Resolve the handle's owner for telling."""
+    context = handle.span.get_span_context() if handle.span else None
+    scope = handle.scope
+    facts = scope.attributes if scope else {}
+    return Owner(
+        thread=handle.thread.name,
+        task=handle.task_name,
+        spider=facts.get("spider"),
+        run_id=facts.get("run_id"),
+        scope=scope.name if scope else None,
+        span=context if context and context.is_valid else None,
+        span_recorded=bool(context and context.trace_flags.sampled),
+    )
+
+
+def current_frames() -> Mapping[int, FrameType]:
+    """Return each thread's newest frame, for `running`."""
+    return sys._current_frames()  # noqa: SLF001  (documented; the underscore is its name)

@@ -1,0 +1,6 @@
+"""What was found, for people and programs: text, JSON, HTML, SARIF."""
+
+from crawlo_otel_leaks.report.build import build
+from crawlo_otel_leaks.report.formats import write
+
+__all__ = ["build", "write"]

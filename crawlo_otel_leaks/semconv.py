@@ -1,0 +1,69 @@
+"""Every name that leaves the process, once."""
+
+from typing import Final
+
+SCOPE: Final = "crawlo_otel_leaks"
+
+# Kinds of handles (DESIGN: a closed list, so that metric cardinality is bounded).
+FILE: Final = "file"
+SOCKET: Final = "socket"
+HTTP_SESSION: Final = "http.session"
+HTTP_CONNECTION: Final = "http.connection"
+REDIS_CONNECTION: Final = "redis.connection"
+DB_CONNECTION: Final = "db.connection"
+THREAD: Final = "thread"
+TASK: Final = "task"
+SUBPROCESS: Final = "subprocess"
+CUSTOM: Final = "custom"
+KINDS: Final = (
+    FILE,
+    SOCKET,
+    HTTP_SESSION,
+    HTTP_CONNECTION,
+    REDIS_CONNECTION,
+    DB_CONNECTION,
+    THREAD,
+    TASK,
+    SUBPROCESS,
+    CUSTOM,
+)
+
+# Attributes of leak spans, hold spans and log events.
+HANDLE_KIND: Final = "crawlo.handle.kind"
+HANDLE_NAME: Final = "crawlo.handle.name"
+HANDLE_ID: Final = "crawlo.handle.id"
+LEAK_REASON: Final = "crawlo.leak.reason"
+LEAK_FINGERPRINT: Final = "crawlo.leak.fingerprint"
+LEAK_HELD: Final = "crawlo.leak.held"
+LEAK_COUNT: Final = "crawlo.leak.count"
+TASK_NAME: Final = "crawlo.task.name"
+SCOPE_NAME: Final = "crawlo.scope.name"
+SPIDER_NAME: Final = "crawlo.spider.name"
+RUN_ID: Final = "crawlo.run.id"
+# From the OpenTelemetry semantic conventions, registry `code`, `thread`, `error`.
+CODE_STACKTRACE: Final = "code.stacktrace"
+CODE_FUNCTION_NAME: Final = "code.function.name"
+CODE_FILE_PATH: Final = "code.file.path"
+CODE_LINE_NUMBER: Final = "code.line.number"
+THREAD_NAME: Final = "thread.name"
+ERROR_TYPE: Final = "error.type"
+
+# Log events.
+LEAK_DETECTED: Final = "crawlo.leak.detected"
+LEAK_RESOLVED: Final = "crawlo.leak.resolved"
+
+# Metrics.
+METRIC_HANDLE_COUNT: Final = "crawlo.handle.count"
+METRIC_HANDLE_AGE_MAX: Final = "crawlo.handle.age.max"
+METRIC_HANDLE_DURATION: Final = "crawlo.handle.duration"
+METRIC_LEAK_COUNT: Final = "crawlo.leak.count"
+METRIC_LEAK_OPEN: Final = "crawlo.leak.open"
+METRIC_TRACKER_BYTES: Final = "crawlo.tracker.bytes"
+METRIC_TRACKER_DROPPED: Final = "crawlo.tracker.dropped"
+METRIC_TRACKER_ERRORS: Final = "crawlo.tracker.errors"
+METRIC_TRACKER_IGNORED: Final = "crawlo.tracker.ignored"
+METRIC_TRACKER_SAMPLING: Final = "crawlo.tracker.sampling.rate"
+FINGERPRINT_CAP: Final = 100
+OTHER: Final = "other"
+
+REPORT_SCHEMA: Final = "crawlo-leaks/1"

@@ -1,0 +1,152 @@
+"""Acquire, release, held: the hot path. It takes no lock, calls no foreign code and imports no SDK."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
+
+from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.owner import current_scope, running_task, this_span, this_thread, used_by_another
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from crawlo_otel_leaks.model import Handle, Scope
+    from crawlo_otel_leaks.sites import Sites
+
+QUEUE: Final = 20_000
+"""Releases kept for the detector between two ticks; older ones are dropped and counted."""
+_logger = logging.getLogger("crawlo_otel_leaks")
+
+
+class Tracker:
+    """Who holds what. Every method may be called from any thread, from finalizers too.
+
+    Plain dict and deque operations are atomic under the interpreter lock; that is all the
+    synchronisation there is. `young` and `old` map a kind to its handles, oldest first; only the
+    detector moves a handle from one to the other.
+    """
+
+    def __init__(
+        self,
+        sites: Sites,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        capture_paths: bool = True,
+    ) -> None:
+        self.sites = sites
+        self.capture_paths = capture_paths
+        self.clock = clock
+        self.young: dict[str, dict[Handle, None]] = {kind: {} for kind in semconv.KINDS}
+        self.old: dict[str, dict[Handle, None]] = {kind: {} for kind in semconv.KINDS}
+        self.abandoned: deque[Handle] = deque(maxlen=QUEUE)
+        self.released: deque[Handle] = deque(maxlen=QUEUE)
+        self.ended_scopes: deque[Scope] = deque(maxlen=QUEUE)
+        self.chores: list[Callable[[], None]] = []
+        self.closed = False
+        self.dropped = 0
+        self.ignored = 0
+        self.errors = 0
+        self._told: set[str] = set()
+
+    def acquire(self, handle: Handle, frame: FrameType) -> Handle | None:
+        """Start to hold `handle`, acquired in `frame`; None if it is telemetry's own doing."""
+        if self.locate(handle, frame) is None:
+            return None
+        handle.acquired_at = self.clock()
+        self.young[handle.kind][handle] = None
+        return handle
+
+    def locate(self, handle: Handle, frame: FrameType) -> Handle | None:
+        """Note where and by whom `handle` is being acquired, without holding it yet."""
+        context = get_current()
+        if self.closed or (context and context.get(_SUPPRESS_INSTRUMENTATION_KEY)):
+            self.ignored += 1
+            return None
+        handle.site, handle.stack = self.sites.at(frame)
+        handle.process = handle.site.process
+        handle.span = this_span(context) if context else None
+        task = running_task()
+        if task is None:
+            handle.task = handle.task_name = None
+        else:
+            handle.task, handle.task_name = weakref.ref(task), task.get_name()
+        handle.thread = this_thread.owner
+        handle.scope = current_scope.get()
+        return handle
+
+    def enter(self, handle: Handle, origin: Handle) -> None:
+        """Start to hold `handle`, which was located as `origin` before."""
+        self.move(handle, origin)
+        handle.acquired_at = self.clock()
+        self.young[handle.kind][handle] = None
+
+    def move(self, handle: Handle, origin: Handle) -> None:
+        """Let a handle that a helper thread acquired belong to whoever asked for it."""
+        handle.site, handle.stack = origin.site, origin.stack
+        handle.span, handle.thread = origin.span, origin.thread
+        handle.task, handle.task_name = origin.task, origin.task_name
+        handle.scope, handle.process = origin.scope, origin.process
+
+    def release(self, handle: Handle) -> None:
+        """Stop holding; to be called before the wrapped release, after which another may hold the object."""
+        self._end(handle, self.released)
+
+    def abandon(self, handle: Handle) -> None:
+        """Tell that the object was collected without a release."""
+        self._end(handle, self.abandoned)
+
+    def _end(self, handle: Handle, queue: deque[Handle]) -> None:
+        if handle.released_at is not None:
+            return
+        handle.released_at = self.clock()
+        kind = handle.kind
+        if self.young[kind].pop(handle, self) is self:  # None is what the dicts hold
+            self.old[kind].pop(handle, None)
+        if len(queue) == QUEUE:
+            self.dropped += 1
+        queue.append(handle)
+
+    def forget(self, handle: Handle) -> None:
+        """Stop watching without a word: it can no longer be told what becomes of it."""
+        handle.released_at = self.clock()
+        self.young[handle.kind].pop(handle, None)
+        self.old[handle.kind].pop(handle, None)
+
+    def use(self, handle: Handle) -> None:
+        """Tell that somebody uses a handle now; after its owner, or in another trace, it is shared."""
+        if handle.shared:
+            return
+        if current_scope.get() is not handle.scope:
+            handle.process = handle.shared = True
+        elif used_by_another(handle):
+            handle.shared = True
+
+    def held(self) -> Iterator[Handle]:
+        """Yield every live handle, from a copy."""
+        for kind in semconv.KINDS:
+            yield from (*self.old[kind], *self.young[kind])
+
+    def count(self, kind: str) -> int:
+        """Return how many handles of a kind are live."""
+        return len(self.young[kind]) + len(self.old[kind])
+
+    def clear(self) -> None:
+        """Forget all; for a forked child, whose handles are its parent's."""
+        for shelf in (*self.young.values(), *self.old.values()):
+            shelf.clear()
+        self.abandoned.clear()
+        self.released.clear()
+
+    def fail(self, where: str, error: BaseException) -> None:
+        """Count a failure of our own, and log it once for each place."""
+        self.errors += 1
+        if where not in self._told:
+            self._told.add(where)
+            _logger.warning("crawlo_otel_leaks: %s failed and goes on without tracking: %r", where, error)

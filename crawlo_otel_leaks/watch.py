@@ -1,0 +1,108 @@
+"""One old handle under observation: what was seen of it so far, and when to look again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crawlo_otel_leaks import owner
+from crawlo_otel_leaks.rules import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FrameType
+
+    from crawlo_otel_leaks.model import Handle, Leak
+
+BACKOFF = 8
+"""A handle is looked at again after an eighth of its age ..."""
+_NEVER = object()
+LONGEST = 60.0
+"""... but at the latest after so many seconds."""
+
+
+class Watch:
+    """What successive looks at one handle have shown. Times are monotonic seconds."""
+
+    __slots__ = (
+        "_finished_at",
+        "_loop_closed_at",
+        "_moved_at",
+        "_token",
+        "counted",
+        "due",
+        "handle",
+        "leak",
+        "stuck",
+        "threshold",
+    )
+
+    def __init__(self, handle: Handle, threshold: float) -> None:
+        self.handle = handle
+        self.threshold = threshold
+        self.leak: Leak | None = None
+        self.due = 0.0
+        self.stuck = False
+        self.counted = False
+        self._token: object = _NEVER
+        self._moved_at = handle.acquired_at
+        self._finished_at: float | None = None
+        self._loop_closed_at: float | None = None
+        owner.adopt_global(handle)
+
+    def look(self, now: float, grace: float, frames: Mapping[int, FrameType], *, exiting: bool = False) -> Facts:
+        """Gather the facts as they are `now`."""
+        handle = self.handle
+        owner.settle(handle)
+        moved, known = self._progress(now)
+        if moved:
+            self._finished_at = None
+        self._finished_at = self._since(self._finished_at, now, state=owner.finished(handle, frames))
+        self._loop_closed_at = self._since(self._loop_closed_at, now, state=handle.loop_closed())
+        idle = now - self._moved_at
+        busy = moved or handle.busy() or (not exiting and owner.running(handle, frames))
+        self.stuck = not known and not busy and idle > self.threshold
+        return Facts(
+            age=now - handle.acquired_at,
+            idle=idle if known else None,
+            in_use=busy,
+            threshold=self.threshold,
+            grace=grace,
+            owner_finished_for=_lasted(self._finished_at, now),
+            loop_closed_for=_lasted(self._loop_closed_at, now),
+            scope_ended_for=_lasted(handle.scope.ended_at if handle.scope else None, now),
+            exiting=exiting,
+            process=handle.process,
+            shared=handle.shared or (handle.shareable and handle.site.acquired == 1),
+            owner_alive=owner.thread_alive(handle.thread),
+        )
+
+    def next_look(self, now: float, interval: float, grace: float) -> float:
+        """Return when to look again: soon while something is about to fall due, else ever more rarely."""
+        age = now - self.handle.acquired_at
+        wait = min(max(interval, age / BACKOFF), LONGEST)
+        deadlines = [now + wait]
+        if not (self.handle.process or self.leak):
+            due = (self._finished_at, self._loop_closed_at)
+            deadlines += [since + grace for since in due if since is not None and since + grace > now]
+            if self._moved_at + self.threshold > now:
+                deadlines.append(self._moved_at + self.threshold + interval / BACKOFF)
+        return max(min(deadlines), now + interval / BACKOFF)
+
+    def _progress(self, now: float) -> tuple[bool, bool]:
+        """Return whether the handle was used since the last look, and whether that can be seen at all."""
+        seen = self.handle.progress()
+        first, moved = self._token is _NEVER, seen.token != self._token
+        self._token = seen.token
+        if (first and not seen.untouched) or (moved and not first):
+            self._moved_at = now
+        return moved and not first, seen.visible
+
+    @staticmethod
+    def _since(before: float | None, now: float, *, state: bool) -> float | None:
+        if not state:
+            return None
+        return now if before is None else before
+
+
+def _lasted(since: float | None, now: float) -> float | None:
+    return None if since is None else now - since

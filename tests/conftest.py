@@ -1,0 +1,164 @@
+"""Shared by all tests: a clock that only moves when told, a detector without its thread, telemetry in memory."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from crawlo_otel_leaks import runtime
+from crawlo_otel_leaks.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from crawlo_otel_leaks.model import Finding, Handle, Leak
+
+GRACE = 10.0
+SCAN = 1.0
+
+
+class Clock:
+    """Monotonic seconds that pass only in `advance`."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Recorder:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.opened_leaks: list[Leak] = []
+        self.resolved_leaks: list[Leak] = []
+        self.released_handles: list[Handle] = []
+
+    def opened(self, leak: Leak, finding: Finding) -> None:
+        self.opened_leaks.append(leak)
+
+    def resolved(self, leak: Leak, finding: Finding) -> None:
+        self.resolved_leaks.append(leak)
+
+    def released(self, handles: Sequence[Handle]) -> None:
+        self.released_handles.extend(handles)
+
+
+class Rig:
+    """A whole runtime on a hand-driven clock, without thread, exit hooks or sleeping."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.clock = Clock()
+        self.runtime = runtime.Runtime(settings, self.clock)
+        self.recorder = Recorder()
+        self.runtime.detector.sinks.append(self.recorder)
+
+    def pass_time(self, seconds: float, steps: int = 1) -> None:
+        """Let time pass, with a detector tick after each of `steps` equal parts."""
+        for _ in range(steps):
+            self.clock.advance(seconds / steps)
+            self.runtime.tick()
+
+    def settle(self) -> None:
+        """Let everything that is due by owner, loop, scope or abandonment come out (not what is held too long)."""
+        self.pass_time(3 * GRACE, steps=30)
+
+    @property
+    def verdicts(self) -> list[tuple[str, str]]:
+        """Kind and reason of every leak opened so far, in order."""
+        return [(leak.kind, leak.reason.value) for leak in self.recorder.opened_leaks]
+
+    @property
+    def held(self) -> list[Handle]:
+        return list(self.runtime.tracker.held())
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Override in a module or class to test other settings."""
+    return Settings(grace=GRACE, scan_interval=SCAN)
+
+
+@pytest.fixture
+def rig(settings: Settings) -> Iterator[Rig]:
+    """The rig is the process's runtime: instrumentors and the public verbs use it."""
+    made = Rig(settings)
+    runtime._runtime = made.runtime
+    yield made
+    assert made.runtime.tracker.errors == 0, "the tracker failed within itself: see the log"
+    runtime._runtime = None
+    runtime._users.clear()
+
+
+class Telemetry:
+    """What left through the SDK."""
+
+    def __init__(
+        self, spans: InMemorySpanExporter, logs: InMemoryLogRecordExporter, reader: InMemoryMetricReader
+    ) -> None:
+        self._spans, self._logs, self._reader = spans, logs, reader
+
+    def clear(self) -> None:
+        self._spans.clear()
+        self._logs.clear()
+
+    def spans(self, prefix: str = "") -> list[ReadableSpan]:
+        return [span for span in self._spans.get_finished_spans() if span.name.startswith(prefix)]
+
+    def events(self, name: str = "") -> list[Any]:
+        return [
+            data.log_record
+            for data in self._logs.get_finished_logs()
+            if (data.log_record.event_name or "").startswith(name)
+        ]
+
+    def metrics(self) -> dict[str, list[Any]]:
+        """Newest data points by metric name."""
+        data = self._reader.get_metrics_data()
+        return {
+            metric.name: list(metric.data.data_points)
+            for resource in (data.resource_metrics if data else [])
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+
+@pytest.fixture(scope="session")
+def _sdk() -> Telemetry:
+    """One SDK for the whole session: OpenTelemetry's globals can be set once."""
+    spans, logs, reader = InMemorySpanExporter(), InMemoryLogRecordExporter(), InMemoryMetricReader()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(tracers)
+    loggers = LoggerProvider()
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(logs))
+    _logs.set_logger_provider(loggers)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    return Telemetry(spans, logs, reader)
+
+
+@pytest.fixture(autouse=True)
+def telemetry(_sdk: Telemetry) -> Telemetry:
+    _sdk.clear()
+    return _sdk
+
+
+@pytest.fixture
+def tracer() -> trace.Tracer:
+    return trace.get_tracer("tests")
