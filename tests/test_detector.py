@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import pytest
 from conftest import GRACE, SCAN, Recorder, Rig
@@ -58,10 +59,11 @@ def test_an_idle_file_is_held_too_long_after_its_threshold(rig):
 
 def test_one_that_was_used_is_idle_only_since(rig):
     handle = take(rig)
-    handle.touched, handle.token = True, 7
-    rig.pass_time(310, steps=310)
+    rig.pass_time(200, steps=200)
+    handle.token = 7
+    rig.pass_time(299, steps=299)
     assert rig.verdicts == []
-    rig.pass_time(310, steps=310)
+    rig.pass_time(70, steps=70)
     assert rig.verdicts == [("file", "held_too_long")]
 
 
@@ -105,15 +107,14 @@ def test_an_accused_handle_that_is_released_is_resolved(rig):
 
 
 def test_what_cannot_be_seen_is_accused_in_a_crowd_only(rig):
-    def one():
-        handle = take(rig)
-        handle.visible = False
-        return handle
-
-    handles = [one() for _ in range(4)]
-    rig.pass_time(500, steps=50)
-    assert rig.verdicts == []
-    handles.append(one())
+    handles = []
+    for expected in (4, 5):
+        while len(handles) < expected:
+            handles.append(take(rig))
+            handles[-1].visible = False
+        if expected == 4:
+            rig.pass_time(500, steps=50)
+            assert rig.verdicts == []
     rig.pass_time(500, steps=50)
     assert set(rig.verdicts) == {("file", "held_too_long")}
     assert len(rig.verdicts) == 5
@@ -151,10 +152,9 @@ def test_a_stronger_verdict_replaces_a_weaker_one_and_never_the_reverse(rig):
     rig.pass_time(400, steps=40)
     rig.runtime.tracker.abandon(handle)
     rig.pass_time(1)
-    assert (
-        rig.verdicts == [("file", "held_too_long"), ("file", "abandoned")]
-        or [leak.reason for leak in rig.recorder.opened_leaks] == [Reason.ABANDONED] * 2
-    )
+    weak, strong = rig.recorder.opened_leaks
+    assert weak is strong
+    assert strong.reason is Reason.ABANDONED
     (entry,) = rig.runtime.report().leaks
     assert (entry.reason, entry.count, entry.resolved) == ("abandoned", 1, False)
 
@@ -236,19 +236,21 @@ def test_old_handles_are_looked_at_ever_more_rarely(rig):
     finally:
         Fake.progress = handle_progress
     assert len(looks) < 150
-    gaps = [after - before for before, after in zip(looks, looks[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(looks)]
     assert max(gaps) <= watch.LONGEST + SCAN
     rig.runtime.tracker.release(handle)
 
 
-@pytest.mark.parametrize("pattern", ["file", "*test_detector.py*", "take", "tests/*"])
-def test_ignored_by_kind_or_site_is_never_accused(pattern):
+@pytest.mark.parametrize(
+    ("pattern", "ignored"),
+    [("file", True), ("*test_detector.py*", True), ("take", True), ("socket", False), ("*/vendor/*", False)],
+)
+def test_what_is_ignored_by_kind_or_site_is_never_accused(pattern, ignored):
     rig = Rig(Settings(grace=GRACE, scan_interval=SCAN, ignore=("nothing", pattern)))
     take(rig)
     rig.runtime.tracker.abandon(take(rig))
     rig.runtime.finish(exiting=True)
-    expected = [] if pattern != "tests/*" else rig.verdicts
-    assert rig.verdicts == expected
+    assert bool(rig.verdicts) is not ignored
 
 
 def test_one_tick_has_a_budget(rig, monkeypatch):
