@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from crawlo_otel_leaks import learning, owner, rules, sites
+from crawlo_otel_leaks import holds, owner, rules, sites
 from crawlo_otel_leaks.findings import Findings
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.watch import Watch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from crawlo_otel_leaks.findings import Sink
-    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.model import Handle, Site
     from crawlo_otel_leaks.rules import Facts
     from crawlo_otel_leaks.settings import Settings
     from crawlo_otel_leaks.tracker import Tracker
@@ -41,7 +41,7 @@ class Detector:
         self._watches: dict[Handle, Watch] = {}
         self._open: dict[Handle, Watch] = {}
         self._tie = itertools.count()
-        self._crowds: Counter[sites.Site] = Counter()
+        self._crowds: Counter[Site] = Counter()
 
     def tick(self, now: float | None = None) -> None:
         """Bring the verdicts up to date. `now` is in monotonic seconds."""
@@ -169,7 +169,8 @@ class Detector:
 
     def _tell_released(self) -> None:
         handles = list(_drain(self.tracker.released))
-        learning.learn(handles)
+        for handle in handles:
+            _learn(handle)
         if handles:
             self._tell(lambda sink: sink.released(handles))
 
@@ -181,7 +182,7 @@ class Detector:
                 self.tracker.fail(type(sink).__name__, error)
 
     def _threshold(self, handle: Handle) -> float:
-        return learning.threshold(handle.site, self.settings.thresholds.get(handle.kind), self.settings.grace)
+        return holds.threshold(handle.site.holds, self.settings.thresholds.get(handle.kind), self.settings.grace)
 
     def _ignored(self, handle: Handle) -> bool:
         patterns = self.settings.ignore
@@ -191,6 +192,13 @@ class Detector:
         place = f"{sites.portable(frame.file)}:{frame.line} {frame.function}"
         names = (handle.kind, place, frame.file, frame.function)
         return any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
+
+
+def _learn(handle: Handle) -> None:
+    """Add a released handle to the history of its site."""
+    if handle.site.holds is None:
+        handle.site.holds = holds.Holds()
+    handle.site.holds.add((handle.released_at or handle.acquired_at) - handle.acquired_at)
 
 
 def _drain(queue: deque[T]) -> Iterator[T]:

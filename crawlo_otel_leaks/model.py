@@ -1,4 +1,4 @@
-"""What everything else talks about: handles, frames, owners, leaks. Data, and nothing of ours is imported."""
+"""What everything else talks about: handles, sites, owners, leaks. Data, and nothing of ours is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, SpanContext
 
-    from crawlo_otel_leaks.sites import Site
+    from crawlo_otel_leaks.holds import Holds
+
+    Stack = tuple[tuple[CodeType, int], ...]
 
 
 class Progress(NamedTuple):
@@ -66,6 +68,22 @@ class Frame(NamedTuple):
         return f'File "{self.file}", line {self.line}, in {self.function}'
 
 
+class Site:
+    """One place that acquires: its nearest user frames exactly, and one whole stack as a sample."""
+
+    __slots__ = ("acquired", "fingerprint", "frames", "holds", "leaked", "modules", "process", "sample")
+
+    def __init__(self, frames: Stack, modules: tuple[str, ...]) -> None:
+        self.frames = frames
+        self.modules = modules
+        self.sample: Stack = frames
+        self.acquired = 0
+        self.leaked = False
+        self.process = False
+        self.holds: Holds | None = None
+        self.fingerprint: str | None = None
+
+
 @dataclass(eq=False)
 class Scope:
     """A stretch of work that must give back what it takes: a spider run, a test, a user's `scope`."""
@@ -112,7 +130,7 @@ class Handle:
     )
 
     site: Site
-    stack: tuple[tuple[CodeType, int], ...] | None
+    stack: Stack | None
     span: Span | None
     task: weakref.ref[Task[Any]] | None
     task_name: str | None

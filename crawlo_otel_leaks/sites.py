@@ -10,14 +10,12 @@ import sysconfig
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from crawlo_otel_leaks.model import Frame
+from crawlo_otel_leaks.model import Frame, Site
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from crawlo_otel_leaks.learning import Holds
-
-    Stack = tuple[tuple[CodeType, int], ...]
+    from crawlo_otel_leaks.model import Stack
 
 NEAR: Final = 3
 """User frames that tell one site from another; exact for every acquisition."""
@@ -51,22 +49,6 @@ _ROOTS: Final = (
     ("threading.py", "_bootstrap_inner"),
 )
 _DEMO: Final = _OWN + "demo" + os.sep
-
-
-class Site:
-    """One place that acquires: its nearest user frames exactly, and one whole stack as a sample."""
-
-    __slots__ = ("acquired", "fingerprint", "frames", "holds", "leaked", "modules", "process", "sample")
-
-    def __init__(self, frames: Stack, modules: tuple[str, ...]) -> None:
-        self.frames = frames
-        self.modules = modules
-        self.sample: Stack = frames
-        self.acquired = 0
-        self.leaked = False
-        self.process = False
-        self.holds: Holds | None = None
-        self.fingerprint: str | None = None
 
 
 class Sites:

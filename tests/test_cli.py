@@ -123,3 +123,18 @@ def test_demo_finds_every_leak_of_the_leaky_twin_and_none_of_the_clean_one(tmp_p
     clean = crawlo_leaks("demo", "--clean", "--report", path)
     assert clean.returncode == 0, clean.stderr
     assert json.loads(path.read_text())["leaks"] == []
+
+
+def fingerprints(source, program, tmp_path, name="r.json"):
+    crawlo_leaks("run", "--report", tmp_path / name, "--", sys.executable, program(source))
+    return {leak["fingerprint"] for leak in json.loads((tmp_path / name).read_text())["leaks"]}
+
+
+def test_a_fingerprint_is_the_same_in_the_next_process_and_after_a_line_shift(program, tmp_path):
+    source = "kept = []\n\ndef take():\n    kept.append(open(__file__))\n\ntake()\n"
+    first = fingerprints(source, program, tmp_path)
+    assert len(first) == 1
+    assert fingerprints(source, program, tmp_path) == first
+    shifted = "# one\n# two\n" + source.replace("def take():\n", "def take():\n    # three\n\n")
+    assert fingerprints(shifted, program, tmp_path) == first
+    assert fingerprints(source.replace("take", "grab"), program, tmp_path) != first

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "crawlo_otel_leaks"
-HOT = ("model", "sites", "owner", "tracker", "rules", "learning", "watch", "findings", "detector")
+HOT = ("model", "sites", "owner", "tracker", "rules", "holds", "watch", "findings", "detector")
 
 
 def imported(module):

@@ -1,15 +1,9 @@
-"""What a site's own history says of how long its handles are held."""
+"""How long a site's handles were held, and what that says of the next one."""
 
 from __future__ import annotations
 
 from math import inf, log2
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from crawlo_otel_leaks.model import Handle
-    from crawlo_otel_leaks.sites import Site
+from typing import Final
 
 ENOUGH: Final = 100
 """Releases after which a site's own history replaces the threshold of its kind."""
@@ -43,23 +37,13 @@ class Holds:
         return inf
 
 
-def learn(handles: Iterable[Handle]) -> None:
-    """Add released handles to the history of their sites."""
-    for handle in handles:
-        site = handle.site
-        if site.holds is None:
-            site.holds = Holds()
-        site.holds.add((handle.released_at or handle.acquired_at) - handle.acquired_at)
-
-
-def threshold(site: Site, of_kind: float | None, least: float) -> float:
-    """Return after how many idle seconds a handle of the site is held too long.
+def threshold(holds: Holds | None, of_kind: float | None, least: float) -> float:
+    """Return after how many idle seconds a handle of a site is held too long.
 
     Ten times the site's p99, at least `least`, once it has history; else the kind's, if it has one.
     """
     if of_kind is None:
         return inf
-    holds = site.holds
     if holds is None or holds.total < ENOUGH:
         return of_kind
     return max(holds.p99() * FACTOR, least)
