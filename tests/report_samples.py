@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crawlo_otel_leaks.report.model import Entry, Report
 
-HOSTILE = "</script><img src=x onerror=document.title='injected'>"
+HOSTILE = "</script><img src=x onerror=document.title='injected'></script <img src=y><!--<script>&lt;b&gt;"
 MARKUP = "[bold red]x[/] [link=http://evil.example]y[/link] :smile:"
 STEERING = "a\x1b[2Jb\rc\nd\u202ee"
 NO_UTF8 = "caf\udce9.txt"
@@ -49,6 +49,7 @@ def mixed(name="/data/page.html"):
     return report(
         entry(1, reason="abandoned", count=3, name=name),
         entry(2),
+        entry(2, reason="held_too_long"),
         entry(3, resolved=True, reason="scope_end"),
         entry(4, reason="slow"),
     )

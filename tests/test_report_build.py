@@ -135,6 +135,7 @@ def test_a_leak_that_grew_stronger_leaves_its_old_reason_to_the_others(rig):
 
     def enter(stretch):
         stretch.__enter__()
+        rig.clock.advance(20)
         return take(kind=DB)
 
     things = [contextvars.copy_context().run(enter, stretch) for stretch in (scope("a"), contextlib.nullcontext())]
@@ -145,6 +146,9 @@ def test_a_leak_that_grew_stronger_leaves_its_old_reason_to_the_others(rig):
     entries = report_of(rig).leaks
     assert [(entry.reason, entry.count) for entry in entries] == [("scope_end", 1), ("held_too_long", 1)]
     assert len({entry.fingerprint for entry in entries}) == 1
+    older, younger = (rig.clock.now - handle.acquired_at for handle in rig.held)
+    assert entries[0].held_s == pytest.approx(older, abs=0.002)
+    assert entries[1].held_s <= younger, "what moved on is no longer the longest here"
     for thing in things:
         release(thing)
 

@@ -18,7 +18,7 @@ def shown(there, **console):
 
 
 def test_the_verdict_comes_first_with_handles_and_places():
-    assert shown(mixed()).splitlines()[0] == "LEAK DETECTED: 4 handles from 2 places"
+    assert shown(mixed()).splitlines()[0] == "LEAK DETECTED: 5 handles from 2 places"
     assert shown(report(entry())).splitlines()[0] == "LEAK DETECTED: 1 handle from 1 place"
     assert shown(report()).splitlines()[0] == "HEALTHY"
     assert shown(report(entry(reason="slow"))).splitlines()[0] == "HEALTHY"
@@ -125,7 +125,7 @@ def test_a_file_has_no_colours_whatever_the_environment_says(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "20")
     assert "\x1b" not in text.render(mixed())
-    assert "4 handles from 2 places" in text.render(mixed())
+    assert "5 handles from 2 places" in text.render(mixed())
 
 
 def test_a_reason_of_a_later_version_is_told_as_it_is():

@@ -83,6 +83,11 @@ class Report:
         """How many handles the accused entries stand for."""
         return sum(entry.count for entry in self.accused)
 
+    @property
+    def accused_places(self) -> int:
+        """From how many places those were taken; a place may be accused for more than one reason."""
+        return len({entry.fingerprint for entry in self.accused})
+
     def as_json(self) -> str:
         """Return the report in schema crawlo-leaks/1."""
         return json.dumps({"schema": REPORT_SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"

@@ -33,9 +33,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 def render(report: Report) -> str:
     """Return the report as plain text, whatever the environment says of colours."""
     buffer = io.StringIO()
-    plain = Console(
-        file=buffer, width=120, color_system=None, force_terminal=False, force_jupyter=False, highlight=False
-    )
+    plain = Console(file=buffer, width=120, color_system=None, force_jupyter=False, highlight=False)
     show(report, plain)
     return buffer.getvalue()
 
@@ -87,7 +85,7 @@ def _say(console: Console, line: Text) -> None:
 
 def _verdict(report: Report) -> Text:
     title, style = _VERDICTS.get(report.status, (printable(report.status), "bold"))
-    places = plural(len(report.accused), "place")
+    places = plural(report.accused_places, "place")
     count = f": {plural(report.accused_handles, 'handle')} from {places}" if report.accused else ""
     return Text(title + count, style)
 
