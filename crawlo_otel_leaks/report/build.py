@@ -9,27 +9,39 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.report.model import Entry, Report
 
 if TYPE_CHECKING:
     from crawlo_otel_leaks.findings import Findings
-    from crawlo_otel_leaks.model import Finding, Frame
+    from crawlo_otel_leaks.model import Finding, Frame, Owner
     from crawlo_otel_leaks.tracker import Tracker
 
 
 def build(findings: Findings, tracker: Tracker) -> Report:
-    """Return the report as of now, strongest verdicts first."""
-    known = sorted(findings.by_key.values(), key=lambda finding: (finding.first.reason.strength, -finding.count))
+    """Return the report as of now: what counts as a leak first, and of that the strongest verdicts."""
     now = tracker.clock()
-    entries = [_entry(finding, now) for finding in known]
-    accused = any(finding.first.reason.is_leak and not finding.resolved for finding in known)
+    entries = [_entry(finding, reason, now) for (_, reason), finding in list(findings.by_key.items())]
+    entries.sort(key=_order)
     return Report(
-        status="leak_detected" if accused else "healthy",
+        status=_status(entries, findings.overflow),
         leaks=entries,
-        handles={"by_kind": {kind: tracker.count(kind) for kind in semconv.KINDS if tracker.count(kind)}},
+        handles={"by_kind": {kind: count for kind in semconv.KINDS if (count := tracker.count(kind))}},
         generated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=_command(),
+        left_out=findings.overflow,
     )
+
+
+def _order(entry: Entry) -> tuple[bool, int, int, str]:
+    return (not entry.accused, Reason(entry.reason).strength, -entry.count, entry.fingerprint)
+
+
+def _status(entries: list[Entry], left_out: int) -> str:
+    if any(entry.accused for entry in entries):
+        return "leak_detected"
+    # What found no place may be slow, or a leak: nobody knows any more.
+    return "insufficient_data" if left_out else "healthy"
 
 
 def _command() -> str:
@@ -37,34 +49,43 @@ def _command() -> str:
     return sys.argv[0] if sys.argv else ""
 
 
-def _ended(finding: Finding) -> bool:
-    return finding.open == 0
-
-
-def _entry(finding: Finding, now: float) -> Entry:
+def _entry(finding: Finding, reason: Reason, now: float) -> Entry:
+    # The reason is the key's: that of `first` is another once it was strengthened and moved on.
     leak = finding.first
     span = leak.owner.span
-    where = leak.where
     return Entry(
         kind=leak.kind,
-        reason=leak.reason.value,
+        reason=reason.value,
         name=leak.name,
-        held_s=round(finding.held_max if _ended(finding) else now - leak.acquired_at, 3),
+        held_s=round(_held(finding, reason, now), 3),
         count=finding.count,
         fingerprint=leak.fingerprint,
-        site=_frame(where),
+        site=_frame(leak.where),
         stack=[_frame(frame) for frame in leak.stack],
         trace_id=format_trace_id(span.trace_id) if span else None,
         span_id=format_span_id(span.span_id) if span else None,
-        owner={
-            "spider": leak.owner.spider,
-            "run_id": leak.owner.run_id,
-            "task": leak.owner.task,
-            "thread": leak.owner.thread,
-            "scope": leak.owner.scope,
-        },
-        resolved=finding.resolved,
+        owner=_owner(leak.owner),
+        resolved=not finding.open and reason is not Reason.ABANDONED,
     )
+
+
+def _held(finding: Finding, reason: Reason, now: float) -> float:
+    """Seconds of the longest hold known: that of the first leak goes on while it is held, and in this finding."""
+    first = finding.first
+    if first.reason is not reason:
+        return finding.held_max
+    until = first.resolved_at or first.handle.released_at or now
+    return max(finding.held_max, until - first.acquired_at)
+
+
+def _owner(owner: Owner) -> dict[str, str | None]:
+    return {
+        "spider": owner.spider,
+        "run_id": owner.run_id,
+        "task": owner.task,
+        "thread": owner.thread,
+        "scope": owner.scope,
+    }
 
 
 def _frame(frame: Frame) -> dict[str, str | int]:

@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict, fields
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from crawlo_otel_leaks.report import html, sarif, text
-from crawlo_otel_leaks.report.model import Entry, Report
+from crawlo_otel_leaks.report.model import report_from
 from crawlo_otel_leaks.semconv import REPORT_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawlo_otel_leaks.report.model import Report
 
-class ReportError(ValueError):
-    """A file that is no report; the text says what was found and what was expected."""
-
-
-def as_json(report: Report) -> str:
-    """Return the report in schema crawlo-leaks/1."""
-    return json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
-
-
-_FORMATS: dict[str, Callable[[Report], str]] = {
-    ".html": lambda report: html.render(as_json(report)),
-    ".json": as_json,
-    ".sarif": sarif.render,
-    ".txt": text.render,
+_FORMATS: Final[dict[str, Callable[[Report, html.Page], str]]] = {
+    ".html": html.render,
+    ".json": lambda report, _: report.as_json(),
+    ".sarif": lambda report, _: sarif.render(report),
+    ".txt": lambda report, _: text.render(report),
 }
 
 
-def write(report: Report, path: str) -> None:
-    """Write the report; raise OSError if the path cannot be written, KeyError for a suffix that is none of ours."""
-    target = Path(path)
-    body = _FORMATS[target.suffix](report)
+class ReportError(ValueError):
+    """A file that is no report, or a name that tells no format: the text says what was found and expected."""
+
+
+def write(report: Report, path: str, page: html.Page = html.PLAIN) -> None:
+    """Write the report whole or not at all; `page` is for HTML.
+
+    Raise ReportError for a suffix that is none of ours, OSError if the path cannot be written.
+    """
+    body = _renderer(path)(report, page)
+    target = Path(os.path.realpath(path))
     # Written beside and renamed, so that a reader, or a full disk, never sees half a report.
-    beside = target.with_name(f".{target.name}.part")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        beside.write_text(body, encoding="utf-8")
+        # A file name that is no UTF-8 arrives as lone surrogates; their escapes are right in JSON too.
+        beside.write_text(body, encoding="utf-8", errors="backslashreplace")
         beside.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def _renderer(path: str) -> Callable[[Report, html.Page], str]:
+    for suffix, render in _FORMATS.items():
+        if path.endswith(suffix):
+            return render
+    raise ReportError(f"{path}: found no format in the name; expected it to end in one of {', '.join(_FORMATS)}")
 
 
 def read(path: str) -> Report:
     """Return the report in a JSON file; raise ReportError if it holds none, OSError if it cannot be read."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ReportError(f"{path} holds no JSON ({error}); expected a report in schema {REPORT_SCHEMA}") from error
-    found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-    if found != REPORT_SCHEMA:
-        raise ReportError(f"{path} has schema {found!r}; expected {REPORT_SCHEMA!r}")
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: found no JSON ({error}); expected a report in schema {REPORT_SCHEMA!r}") from error
     try:
-        entries = [Entry(**_known(Entry, entry)) for entry in data["leaks"]]
-        return Report(**{**_known(Report, data), "leaks": entries})
-    except (KeyError, TypeError) as error:
-        raise ReportError(f"{path} is no whole report ({error}); expected schema {REPORT_SCHEMA}") from error
-
-
-def _known(shape: type, data: dict[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(shape)}
-    return {key: value for key, value in data.items() if key in names}
+        return report_from(data)
+    except ValueError as error:
+        raise ReportError(f"{path} is no report this version can read: {error}") from error

@@ -1,11 +1,37 @@
-"""What a report says, as plain data in the published schema."""
+"""What a report says, as plain data, and the same as JSON in the published schema."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks.semconv import REPORT_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MISSING: Final = object()
+_TEXT: Final = (str,)
+_MAYBE: Final = (str, type(None))
+_NUMBER: Final = (int, float)
+# What a report must hold at least; docs/report.schema.json says it in full.
+_REPORT: Final = {"status": _TEXT, "leaks": (list,), "handles": (dict,), "process": (dict,)}
+_ENTRY: Final = {
+    "kind": _TEXT,
+    "reason": _TEXT,
+    "name": _TEXT,
+    "held_s": _NUMBER,
+    "count": (int,),
+    "fingerprint": _TEXT,
+    "site": (dict,),
+    "stack": (list,),
+    "trace_id": _MAYBE,
+    "span_id": _MAYBE,
+    "owner": (dict,),
+    "resolved": (bool,),
+}
+_FRAME: Final = {"function": _TEXT, "file": _TEXT, "line": (int,)}
 
 
 @dataclass(frozen=True)
@@ -25,6 +51,11 @@ class Entry:
     owner: dict[str, str | None]
     resolved: bool
 
+    @property
+    def accused(self) -> bool:
+        """Whether it counts as a leak: neither slow nor resolved."""
+        return self.reason != "slow" and not self.resolved
+
 
 def _no_process() -> dict[str, Any]:
     return {"series": [], "changes": {}, "suspects": [], "type_changes": []}
@@ -32,17 +63,69 @@ def _no_process() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report; `as_dict` and `from_dict` are the JSON that schema crawlo-leaks/1 describes."""
+    """A whole report. `left_out` counts the leaks that found no place in it any more."""
 
     status: str
     leaks: list[Entry]
-    handles: dict[str, Any] = field(default_factory=dict)
+    handles: dict[str, Any] = field(default_factory=lambda: {"by_kind": {}})
     process: dict[str, Any] = field(default_factory=_no_process)
-    schema: str = REPORT_SCHEMA
     generated_at: str = ""
     command: str = ""
+    left_out: int = 0
 
     @property
     def accused(self) -> list[Entry]:
-        """The entries that count as leaks: neither slow nor resolved."""
-        return [entry for entry in self.leaks if entry.reason != "slow" and not entry.resolved]
+        """The entries that count as leaks."""
+        return [entry for entry in self.leaks if entry.accused]
+
+    @property
+    def accused_handles(self) -> int:
+        """How many handles the accused entries stand for."""
+        return sum(entry.count for entry in self.accused)
+
+    @property
+    def accused_places(self) -> int:
+        """From how many places those were taken; a place may be accused for more than one reason."""
+        return len({entry.fingerprint for entry in self.accused})
+
+    def as_json(self) -> str:
+        """Return the report in schema crawlo-leaks/1."""
+        return json.dumps({"schema": REPORT_SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def report_from(data: object) -> Report:
+    """Return the report that decoded JSON holds; raise ValueError naming what was found and what was expected.
+
+    Keys that are not known are passed over: the schema may grow.
+    """
+    whole = _checked(data, {}, "the file")
+    if whole.get("schema") != REPORT_SCHEMA:
+        raise ValueError(f"found schema {whole.get('schema')!r}, expected {REPORT_SCHEMA!r}")
+    _checked(data, _REPORT, "the report")
+    _checked(whole["handles"], {"by_kind": (dict,)}, "handles")
+    leaks = [_entry_from(entry, f"leaks[{place}]") for place, entry in enumerate(whole["leaks"])]
+    return Report(**{**_known(Report, whole), "leaks": leaks})
+
+
+def _entry_from(data: object, where: str) -> Entry:
+    entry = _checked(data, _ENTRY, where)
+    for place, frame in enumerate([entry["site"], *entry["stack"]]):
+        _checked(frame, _FRAME, f"{where}.stack[{place - 1}]" if place else f"{where}.site")
+    return Entry(**_known(Entry, entry))
+
+
+def _checked(data: object, shape: Mapping[str, tuple[type, ...]], where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError(f"found {type(data).__name__} for {where}, expected an object")  # noqa: TRY004  (of a file)
+    for key, types in shape.items():
+        value = data.get(key, _MISSING)
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            found = "nothing" if value is _MISSING else repr(value)[:60]
+            expected = " or ".join("null" if one is type(None) else one.__name__ for one in types)
+            raise ValueError(f"found {found} for {key!r} of {where}, expected {expected}")
+    return data
+
+
+def _known(shape: type, data: dict[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(shape)}
+    return {key: value for key, value in data.items() if key in names}
