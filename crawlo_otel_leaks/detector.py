@@ -140,6 +140,10 @@ class Detector:
         if reason is None or (reason is Reason.SLOW and leak is not None):
             if leak is not None and leak.reason.is_leak:
                 self._resolve(watch, now)
+        elif leak is None and watch.former is not None and watch.former.reason is reason:
+            watch.leak, watch.former = watch.former, None
+            self.findings.reopen(watch.leak)
+            self._open[watch.handle] = watch
         elif leak is None:
             opened, finding = self.findings.open(watch.handle, reason, now)
             watch.leak = opened
@@ -155,7 +159,7 @@ class Detector:
             self._forget(watch)
 
     def _resolve(self, watch: Watch, at: float) -> None:
-        leak, watch.leak = watch.leak, None
+        leak, watch.leak, watch.former = watch.leak, None, watch.leak
         self._open.pop(watch.handle, None)
         if leak is not None:
             finding = self.findings.resolve(leak, at)

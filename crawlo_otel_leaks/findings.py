@@ -57,11 +57,7 @@ class Findings:
 
     def strengthen(self, leak: Leak, reason: Reason, now: float) -> Finding:
         """Move a leak to a stronger reason."""
-        weaker = self.of(leak)
-        weaker.open = max(weaker.open - 1, 0)
-        weaker.count -= 1
-        if not weaker.count:
-            self.by_key.pop((leak.fingerprint, leak.reason), None)
+        self._leave(leak)
         leak.reason, leak.detected_at = reason, leak.handle.released_at or now
         return self._count(leak)
 
@@ -69,24 +65,43 @@ class Findings:
         """Close a leak whose handle was released, or used, later."""
         leak.resolved_at = now
         finding = self.of(leak)
-        finding.open -= 1
+        finding.open_leaks.pop(leak, None)
         finding.held_max = max(finding.held_max, leak.held)
         return finding
 
+    def reopen(self, leak: Leak) -> None:
+        """Accuse a handle again that was used in between: it is counted already."""
+        leak.resolved_at = None
+        self.of(leak).open_leaks[leak] = None
+
     def of(self, leak: Leak) -> Finding:
         """Return the finding that a leak is counted in."""
-        return self.by_key.get((leak.fingerprint, leak.reason)) or Finding(leak, count=1, open=1)
+        return self.by_key.get((leak.fingerprint, leak.reason)) or Finding(leak, leak.reason, count=1)
+
+    def _leave(self, leak: Leak) -> None:
+        finding = self.of(leak)
+        finding.open_leaks.pop(leak, None)
+        finding.count -= 1
+        if not finding.count:
+            self.by_key.pop((leak.fingerprint, leak.reason), None)
+        elif finding.first is leak:
+            finding.first = next(iter(finding.open_leaks), leak)
 
     def _count(self, leak: Leak) -> Finding:
         key = (leak.fingerprint, leak.reason)
         finding = self.by_key.get(key)
         if finding is None:
-            finding = Finding(leak)
+            finding = Finding(leak, leak.reason)
             if len(self.by_key) < LIMIT:
                 self.by_key[key] = finding
             else:
                 self.overflow += 1
         finding.count += 1
-        finding.open += leak.reason is not Reason.ABANDONED  # what is collected holds nothing any more
-        finding.held_max = max(finding.held_max, leak.held)
+        self._keep(finding, leak)
         return finding
+
+    def _keep(self, finding: Finding, leak: Leak) -> None:
+        """An abandoned leak stays for ever: one is kept to be shown, of the others the longest hold."""
+        if leak.reason is not Reason.ABANDONED or not finding.open_leaks:
+            finding.open_leaks[leak] = None
+        finding.held_max = max(finding.held_max, leak.held)

@@ -227,12 +227,26 @@ class Finding:
     """All leaks of one fingerprint and reason: what a report has one entry for."""
 
     first: Leak
+    """The leak it is shown by."""
+    reason: Reason
     count: int = 0
-    open: int = 0
+    """Handles accused so far."""
+    open_leaks: dict[Leak, None] = field(default_factory=dict)
+    """Those not released, oldest verdict first."""
     held_max: float = 0.0
     announced: int = 0
 
     @property
+    def open(self) -> int:
+        """How many of its handles are still held; what was collected holds nothing any more."""
+        return 0 if self.reason is Reason.ABANDONED else len(self.open_leaks)
+
+    @property
     def resolved(self) -> bool:
         """Whether every leak in it was released later; what was abandoned never can be."""
-        return self.open == 0 and self.first.reason is not Reason.ABANDONED
+        return not self.open_leaks
+
+    def held(self, now: float) -> float:
+        """Return the seconds of the longest hold in it; of what is still held, until `now`."""
+        still = (leak.handle.released_at or now for leak in self.open_leaks)
+        return max([self.held_max, *(end - leak.acquired_at for end, leak in zip(still, self.open_leaks, strict=True))])

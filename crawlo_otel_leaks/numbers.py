@@ -37,7 +37,7 @@ class Numbers:
         self.oldest = {kind: _age(tracker, kind, now) for kind in semconv.KINDS}
         leaks = dict.fromkeys(semconv.KINDS, 0.0)
         for finding in list(detector.findings.by_key.values()):
-            if finding.first.reason.is_leak:
+            if finding.reason.is_leak:
                 leaks[finding.first.kind] += finding.open
         self.open = leaks
 

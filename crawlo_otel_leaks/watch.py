@@ -30,6 +30,7 @@ class Watch:
         "_token",
         "counted",
         "due",
+        "former",
         "handle",
         "leak",
         "stuck",
@@ -40,6 +41,8 @@ class Watch:
         self.handle = handle
         self.threshold = threshold
         self.leak: Leak | None = None
+        self.former: Leak | None = None
+        """The one that was resolved by use; if it comes back, it is no new one."""
         self.due = 0.0
         self.stuck = False
         self.counted = False

@@ -40,7 +40,7 @@ def test_run_shows_the_leak_on_stderr_writes_reports_and_exits_1(program, tmp_pa
         program(LEAKY),
     )
     assert (done.returncode, done.stdout) == (1, "the host speaks\n")
-    assert "leak_detected: 3 handles from 1 places" in done.stderr
+    assert "LEAK DETECTED: 3 handles from 1 place" in done.stderr
     assert "app.py:1" in done.stderr
     (entry,) = json.loads((tmp_path / "r.json").read_text())["leaks"]
     assert (entry["reason"], entry["count"], entry["site"]["line"]) == ("process_exit", 3, 1)
@@ -50,13 +50,13 @@ def test_run_shows_the_leak_on_stderr_writes_reports_and_exits_1(program, tmp_pa
 def test_run_of_a_clean_program_is_healthy_and_exits_0(program):
     done = crawlo_leaks("run", "--", sys.executable, program(CLEAN))
     assert (done.returncode, done.stdout) == (0, "the host speaks\n")
-    assert "healthy" in done.stderr
+    assert "HEALTHY" in done.stderr
 
 
 def test_run_keeps_the_exit_code_of_a_program_that_fails(program):
     done = crawlo_leaks("run", "--", sys.executable, program(LEAKY + "import sys; sys.exit(7)"))
     assert done.returncode == 7
-    assert "leak_detected" in done.stderr
+    assert "LEAK DETECTED" in done.stderr
 
 
 def test_run_tells_a_signal_as_a_shell_does(program):
@@ -96,7 +96,7 @@ def test_report_shows_a_file_turns_it_into_another_and_exits_1_for_leaks(program
     path = tmp_path / "r.json"
     crawlo_leaks("run", "--report", path, "--", sys.executable, program(LEAKY))
     assert cli.main(["report", str(path), "--report", str(tmp_path / "r.sarif")]) == 1
-    assert "leak_detected" in capsys.readouterr().out
+    assert "LEAK DETECTED" in capsys.readouterr().out
     assert json.loads((tmp_path / "r.sarif").read_text())["version"] == "2.1.0"
 
 
@@ -104,7 +104,7 @@ def test_report_of_a_healthy_run_exits_0(program, tmp_path, capsys):
     path = tmp_path / "r.json"
     crawlo_leaks("run", "--report", path, "--", sys.executable, program(CLEAN))
     assert cli.main(["report", str(path)]) == 0
-    assert "healthy" in capsys.readouterr().out
+    assert "HEALTHY" in capsys.readouterr().out
 
 
 def test_demo_finds_every_leak_of_the_leaky_twin_and_none_of_the_clean_one(tmp_path):

@@ -269,3 +269,33 @@ def test_a_detector_of_its_own_needs_no_sinks(rig):
     rig.runtime.tracker.abandon(take(rig))
     detector.tick()
     assert [finding.count for finding in detector.findings.by_key.values()] == [1]
+
+
+def test_one_that_is_accused_again_after_use_is_counted_once(rig):
+    handle = take(rig)
+    rig.pass_time(400, steps=40)
+    handle.token += 1
+    rig.pass_time(61)
+    rig.pass_time(500, steps=50)
+    assert len(rig.recorder.opened_leaks) == 1
+    (entry,) = rig.runtime.report().leaks
+    assert (entry.count, entry.resolved) == (1, False)
+
+
+def test_the_finding_left_behind_is_shown_by_one_that_is_still_in_it(rig):
+    first, second = (take(rig) for _ in range(2))
+    rig.pass_time(400, steps=40)
+    rig.runtime.tracker.abandon(first)
+    rig.pass_time(1)
+    weaker = next(f for f in rig.runtime.detector.findings.by_key.values() if f.reason is Reason.HELD_TOO_LONG)
+    assert (weaker.first.handle, weaker.count, weaker.open) == (second, 1, 1)
+    assert rig.runtime.numbers.open["file"] == 1
+    assert [entry.reason for entry in rig.runtime.report().leaks] == ["abandoned", "held_too_long"]
+
+
+def test_many_abandoned_ones_are_counted_but_not_kept(rig):
+    for _ in range(50):
+        rig.runtime.tracker.abandon(take(rig))
+    rig.pass_time(1)
+    (finding,) = rig.runtime.detector.findings.by_key.values()
+    assert (finding.count, finding.open, len(finding.open_leaks), finding.resolved) == (50, 0, 1, False)

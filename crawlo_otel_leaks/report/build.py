@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def build(findings: Findings, tracker: Tracker) -> Report:
     """Return the report as of now: what counts as a leak first, and of that the strongest verdicts."""
     now = tracker.clock()
-    entries = [_entry(finding, reason, now) for (_, reason), finding in list(findings.by_key.items())]
+    entries = [_entry(finding, now) for finding in list(findings.by_key.values())]
     entries.sort(key=_order)
     return Report(
         status=_status(entries, findings.overflow),
@@ -49,15 +49,14 @@ def _command() -> str:
     return sys.argv[0] if sys.argv else ""
 
 
-def _entry(finding: Finding, reason: Reason, now: float) -> Entry:
-    # The reason is the key's: that of `first` is another once it was strengthened and moved on.
+def _entry(finding: Finding, now: float) -> Entry:
     leak = finding.first
     span = leak.owner.span
     return Entry(
         kind=leak.kind,
-        reason=reason.value,
+        reason=finding.reason.value,
         name=leak.name,
-        held_s=round(_held(finding, reason, now), 3),
+        held_s=round(finding.held(now), 3),
         count=finding.count,
         fingerprint=leak.fingerprint,
         site=_frame(leak.where),
@@ -65,17 +64,8 @@ def _entry(finding: Finding, reason: Reason, now: float) -> Entry:
         trace_id=format_trace_id(span.trace_id) if span else None,
         span_id=format_span_id(span.span_id) if span else None,
         owner=_owner(leak.owner),
-        resolved=not finding.open and reason is not Reason.ABANDONED,
+        resolved=finding.resolved,
     )
-
-
-def _held(finding: Finding, reason: Reason, now: float) -> float:
-    """Seconds of the longest hold known: that of the first leak goes on while it is held, and in this finding."""
-    first = finding.first
-    if first.reason is not reason:
-        return finding.held_max
-    until = first.resolved_at or first.handle.released_at or now
-    return max(finding.held_max, until - first.acquired_at)
 
 
 def _owner(owner: Owner) -> dict[str, str | None]:
