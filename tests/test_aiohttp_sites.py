@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp_steps import LEAK, in_a_request, keep, slots, tracer
+
+pytest_plugins = ["local_site"]
+
+
+@pytest.mark.parametrize("method", ["get", "request", "_request"])
+def test_the_site_is_the_callers_whatever_the_method(watched, with_session, method):
+    async def fetch(session):
+        call = getattr(session, method)
+        return await (call("/large") if method == "get" else call("GET", "/large"))
+
+    async def main(_site, session):
+        response = await fetch(session)
+        assert slots(watched)[0].site.frames[0][0] is fetch.__code__
+        response.close()
+
+    with_session(main)
+
+
+@pytest.mark.parametrize("start", ["task", "gather", "wait_for", "shield"])
+def test_the_site_is_the_callers_however_it_is_awaited(watched, with_session, start):
+    async def fetch(session):
+        asked = session.get("/large")
+        if start == "task":
+            return await asyncio.create_task(asked)
+        if start == "gather":
+            return (await asyncio.gather(asked))[0]
+        return await (asyncio.wait_for(asked, 10) if start == "wait_for" else asyncio.shield(asked))
+
+    async def main(_site, session):
+        with tracer.start_as_current_span("request") as span:
+            response = await fetch(session)
+        (slot,) = slots(watched)
+        assert slot.site.frames[0][0] is fetch.__code__
+        assert slot.span.get_span_context() == span.get_span_context()
+        response.close()
+
+    with_session(main)
+
+
+def test_the_parent_is_the_users_span_beside_contribs_client_span(watched_beside_contrib, visit, telemetry):
+    async def main(site):
+        kept = []
+        session = await make(site)
+        span = await in_a_request(keep(kept, session, "/large"))
+        watched_beside_contrib.settle()
+        kept[0].close()
+        await session.close()
+        return span
+
+    async def make(site):
+        return aiohttp.ClientSession(site.url)
+
+    span = visit(main)
+    assert watched_beside_contrib.verdicts == [LEAK]
+    assert telemetry.spans("leak http.connection")[0].parent.span_id == span.get_span_context().span_id
+    assert [span.name for span in telemetry.spans("GET")] == ["GET"]
+
+
+def test_sessions_are_placed_at_the_users_line_beside_contrib(watched_beside_contrib, visit):
+    async def make(site):
+        return aiohttp.ClientSession(site.url)
+
+    async def main(site):
+        session = await make(site)
+        (handle,) = watched_beside_contrib.held
+        assert handle.site.frames[0][0] is make.__code__
+        await session.close()
+
+    visit(main)
