@@ -89,7 +89,7 @@ async def serving() -> AsyncIterator[LocalSite]:
 
 
 @contextlib.contextmanager
-def watching(rig: Any) -> Iterator[Any]:
+def instrumented(rig: Any) -> Iterator[Any]:
     """Have aiohttp's client instrumented, and the spans' starters noted."""
     AiohttpInstrumentor().instrument()
     rig.runtime.tick()
@@ -99,14 +99,20 @@ def watching(rig: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def watched(rig: Any) -> Iterator[Any]:
-    with watching(rig):
+    with instrumented(rig):
         yield rig
+
+
+@pytest.fixture
+def watching(rig: Any) -> contextlib.AbstractContextManager[Any]:
+    """The same, when the test enters it."""
+    return instrumented(rig)
 
 
 @pytest.fixture(params=["contrib first", "contrib last"])
 def watched_beside_contrib(request: pytest.FixtureRequest, rig: Any) -> Iterator[Any]:
     """Contrib's instrumentation of the same library too, in both orders."""
-    both = [instrumented_by_contrib(), watching(rig)]
+    both = [instrumented_by_contrib(), instrumented(rig)]
     with contextlib.ExitStack() as stack:
         for one in both if request.param == "contrib first" else reversed(both):
             stack.enter_context(one)

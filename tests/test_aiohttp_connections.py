@@ -92,9 +92,10 @@ async def cancel_reading(session):
     await cancelled(task)
 
 
-async def refuse(session):
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await session.get("http://127.0.0.1:1/")
+async def refuse(_session):
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get("http://127.0.0.1:1/")
 
 
 WAYS = [
