@@ -131,24 +131,6 @@ def test_every_way_out_of_a_request_gives_the_slot_back(watched, with_session, w
     assert bool(released(watched)) is (way not in (never_start, refuse))
 
 
-def test_cancelling_one_that_waits_for_a_slot_takes_none(watched, visit):
-    async def main(site):
-        connector = aiohttp.TCPConnector(limit=1)
-        async with aiohttp.ClientSession(site.url, connector=connector) as session:
-            async with session.get("/large"):
-                waiting = asyncio.ensure_future(session.get("/small"))
-                await asyncio.sleep(0.02)
-                await cancelled(waiting)
-                assert len(slots(watched)) == 1
-            await read_all(session)
-            watched.settle()
-            assert slots(watched) == []
-
-    visit(main)
-    assert watched.verdicts == []
-    assert len(released(watched)) == 2
-
-
 def test_a_small_body_frees_its_slot_though_nobody_reads_it(watched, with_session):
     async def main(_site, session):
         kept = []

@@ -210,7 +210,6 @@ def test_one_session_made_by_the_first_request_and_shared_by_later_ones_is_no_le
     assert watched.verdicts == []
 
 
-@pytest.mark.usefixtures("collected")
 def test_lazily_shared_sessions_of_many_objects_are_no_leak(watched, visit):
     """Several of one site, each used by later requests: what tells is the use, not the number."""
 
@@ -280,7 +279,6 @@ def test_a_subclass_is_named_and_placed_where_it_was_made(watched, visit):
     assert leak.where.text == "Crawler()"
 
 
-@pytest.mark.usefixtures("collected")
 def test_closing_one_session_leaves_others_of_its_connector_open(watched, visit):
     async def main(_site):
         connector = aiohttp.TCPConnector()
