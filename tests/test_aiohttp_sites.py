@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 
 import aiohttp
 import pytest
 from aiohttp_steps import LEAK, in_a_request, keep, slots, tracer
+
+from crawlo_otel_leaks.instrumentation._origins import Origins
+from crawlo_otel_leaks.model import Handle
 
 pytest_plugins = ["local_site"]
 
@@ -42,6 +47,34 @@ def test_the_site_is_the_callers_however_it_is_awaited(watched, with_session, st
         response.close()
 
     with_session(main)
+
+
+def test_a_finished_request_is_not_taken_for_the_one_that_got_its_frame_s_address():
+    async def request():
+        pass
+
+    origins, handle, frame = Origins(), Handle("http.connection"), sys._getframe()
+    finished = request()
+    origins.add(finished, handle)
+    assert origins.of(finished.cr_frame) is handle
+    origins._by_frame[id(frame)] = next(iter(origins._by_frame.values()))
+    with pytest.raises(StopIteration):
+        finished.send(None)
+    assert origins.nearest(frame) is None
+
+
+def test_what_was_noted_of_requests_ends_with_them(watched, with_session):
+    async def main(_site, session):
+        for _ in range(10):
+            async with session.get("/small") as response:
+                await response.read()
+
+    with_session(main)
+    gc.collect()
+    (find,) = watched.runtime.finders
+    client = find.__self__
+    assert client._requests._by_frame == {}
+    assert (client._open, client._through) == ({}, {})
 
 
 def test_the_parent_is_the_users_span_beside_contribs_client_span(watched_beside_contrib, visit, telemetry):

@@ -52,6 +52,29 @@ class TestSlowAndStuck:
 
         with_session(main)
 
+    def test_one_that_is_read_from_its_buffer_now_and_then_is_in_use_after_its_span(self, watched, with_session):
+        async def main(_site, session):
+            kept = []
+            await in_a_request(keep(kept, session, "/large"))
+            for _ in range(10):
+                await kept[0].content.readexactly(1000)
+                watched.pass_time(5)
+            kept[0].close()
+
+        with_session(main)
+        assert [reason for _, reason in watched.verdicts if reason != "slow"] == []
+
+    def test_a_silent_websocket_in_an_open_span_is_not_held_too_long(self, watched, with_session):
+        async def main(_site, session):
+            kept = []
+            with tracer.start_as_current_span("request"):
+                await asyncio.create_task(keep_websocket(kept, session))
+                watched.pass_time(300, steps=30)
+                await kept[0].close()
+
+        with_session(main)
+        assert watched.verdicts == []
+
     def test_a_body_that_nobody_reads_is_held_too_long_though_its_span_is_open(self, watched, with_session):
         async def main(_site, session):
             kept = []
