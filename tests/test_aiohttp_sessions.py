@@ -255,30 +255,6 @@ def test_a_session_kept_to_the_exit_is_told_then_unless_the_process_adopted_it(w
     visit(main)
 
 
-@pytest.mark.usefixtures("collected")
-@pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")
-def test_a_subclass_is_named_and_placed_where_it_was_made(watched, visit):
-    class Crawler(aiohttp.ClientSession):
-        def __init__(self, **options):
-            super().__init__(**options)
-
-    async def maker():
-        Crawler()
-
-    async def main(_site):
-        await maker()
-        gc.collect()
-        watched.pass_time(1)
-        async with Crawler():
-            watched.pass_time(1)
-
-    visit(main)
-    assert watched.verdicts == [("http.session", "abandoned")]
-    leak = watched.recorder.opened_leaks[0]
-    assert leak.name.endswith("Crawler")
-    assert leak.where.text == "Crawler()"
-
-
 def test_closing_one_session_leaves_others_of_its_connector_open(watched, visit):
     async def main(_site):
         connector = aiohttp.TCPConnector()

@@ -49,6 +49,31 @@ def test_the_site_is_the_callers_however_it_is_awaited(watched, with_session, st
     with_session(main)
 
 
+@pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")
+def test_a_subclass_is_named_and_placed_where_it_was_made(watched, visit):
+    class Crawler(aiohttp.ClientSession):
+        def __init__(self, **options):
+            super().__init__(**options)
+
+    gc.collect()  # what earlier tests left in cycles
+
+    async def maker():
+        Crawler()
+
+    async def main(_site):
+        await maker()
+        gc.collect()
+        watched.pass_time(1)
+        async with Crawler():
+            watched.pass_time(1)
+
+    visit(main)
+    assert watched.verdicts == [("http.session", "abandoned")]
+    leak = watched.recorder.opened_leaks[0]
+    assert leak.name.endswith("Crawler")
+    assert leak.where.text == "Crawler()"
+
+
 def test_a_finished_request_is_not_taken_for_the_one_that_got_its_frame_s_address():
     async def request():
         pass
