@@ -34,6 +34,8 @@ class Point(NamedTuple):
     module: str
     path: str
     wrapper: Wrapper
+    group: str = ""
+    """Points of one module that make sense only together; in the table, the ends of a handle come first."""
 
 
 class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyped in some releases
@@ -47,7 +49,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
     handles: tuple[type[Handle], ...] = ()
     """The kinds of handles it makes, which it lets go of when it is uninstrumented."""
 
-    _tracker: Tracker | None = None
+    _running: runtime.Runtime | None = None
 
     @abc.abstractmethod
     def points(self, running: runtime.Runtime) -> list[Point]:
@@ -68,6 +70,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
                 self._apply(running)
         except Exception as error:  # noqa: BLE001  (see above)
             _logger.warning("crawlo_otel_leaks: %s stays inert: %r", type(self).__name__, error)
+            self._uninstrument()
 
     def _conflict(self) -> DependencyConflict | None:
         if not self.requires:
@@ -75,53 +78,69 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         return get_dependency_conflicts((self.requires,))
 
     def _apply(self, running: runtime.Runtime) -> None:
-        self._tracker = running.tracker
-        self._wrapped: list[tuple[Point, Any]] = []
+        self._running = running
+        self._live = [True]
+        self._wrapped: list[tuple[Any, str, Any]] = []
         self._shared: dict[tuple[int, Wrapper], Any] = {}
+        self._broken: set[str] = set()
         if self.library:
             running.tracker.sites.hide(self.library)
-        for point in self.points(running):
-            self._when_imported(point, running.tracker)
+        self._finders: list[Any] = []
+        others = list(running.finders)
+        points = self.points(running)
+        self._finders += [finder for finder in running.finders if finder not in others]
+        for point in points:
+            self._when_imported(point, running)
 
-    def _when_imported(self, point: Point, tracker: Tracker) -> None:
+    def _when_imported(self, point: Point, running: runtime.Runtime) -> None:
+        live = self._live
+
         def hook(_module: object) -> None:
-            if self._tracker is tracker:  # not uninstrumented in the meantime
-                self._wrap(point, tracker)
+            if live and point.group not in self._broken:
+                self._try_wrap(point, running.tracker)
 
         wrapt.register_post_import_hook(hook, point.module)
 
-    def _wrap(self, point: Point, tracker: Tracker) -> None:
+    def _try_wrap(self, point: Point, tracker: Tracker) -> None:
         try:
-            parent, name, original = wrapt.resolve_path(sys.modules[point.module], point.path)
-        except (AttributeError, wrapt.PathResolutionError) as error:
-            # Another release of the library: what is there is watched, what is not is told.
+            self._wrap(point)
+        except Exception as error:  # noqa: BLE001  (it would come out of the program's import)
+            # Another release of the library: what is there is watched, what is not is told. Without
+            # the end of a handle, its beginning is not watched either.
             tracker.fail(f"{point.module}.{point.path}", error)
-            return
+            self._broken |= {point.group} - {""}
+
+    def _wrap(self, point: Point) -> None:
+        parent, name, original = wrapt.resolve_path(sys.modules[point.module], point.path)
         # Names of one object stay names of one object: `io.open is open`.
         handle = self._shared.get((id(original), point.wrapper))
         if handle is None:
-            handle = wrapt.FunctionWrapper(original, point.wrapper)
+            # wrapt asks for the truth of `enabled` at each call: emptied, the list makes all of ours pass through.
+            handle = wrapt.FunctionWrapper(original, point.wrapper, enabled=self._live)  # type: ignore[arg-type]
             self._shared[id(original), point.wrapper] = handle
         wrapt.apply_patch(parent, name, handle)
-        self._wrapped.append((point, handle))
+        self._wrapped.append((parent, name, handle))
 
     def _uninstrument(self, **kwargs: Any) -> None:
         del kwargs
-        tracker, self._tracker = self._tracker, None
-        if tracker is None:
+        running, self._running = self._running, None
+        if running is None:
             return
-        for point, handle in reversed(self._wrapped):
-            _unwrap(point, handle)
-        for held in tracker.held():
+        self._live.clear()
+        for parent, name, handle in reversed(self._wrapped):
+            _unwrap(parent, name, handle)
+        for finder in self._finders:
+            running.finders.remove(finder)
+        for held in running.tracker.held():
             if isinstance(held, self.handles):
                 held.let_go()
-                tracker.forget(held)
+                running.tracker.forget(held)
         runtime.stop(type(self).__name__)
 
 
-def _unwrap(point: Point, handle: Any) -> None:
+def _unwrap(parent: Any, name: str, handle: Any) -> None:
     try:
-        wrapt.unwrap_object(sys.modules[point.module], point.path, handle, missing_ok=True)
+        wrapt.unwrap_object(parent, name, handle, missing_ok=True)
     except (wrapt.WrapperNotOutermostError, wrapt.WrapperChainTooDeepError) as error:
         # Somebody wrapped ours with a plain closure: theirs stays, ours passes through from now on.
-        _logger.info("crawlo_otel_leaks: %s.%s stays wrapped, inert: %s", point.module, point.path, error)
+        _logger.info("crawlo_otel_leaks: %s.%s stays wrapped, inert: %s", parent, name, error)
