@@ -28,8 +28,10 @@ class FileHandle(Handle):
 
     The C classes above call `raw.close` and, when whatever the user holds is dropped open, first
     `raw._dealloc_warn`: both are set on the raw instance. The handle holds the raw, never the
-    user's object, so that the file still dies by reference count, and in cycles. `detach` would
-    make the raw the user's own object; it is set on the buffer, to let go of the raw first.
+    user's object, so that the file still dies by reference count, and in cycles (where it is now
+    always the outermost layer that is finalized first: pending writes, which the collector loses
+    when it happens upon the raw first, are written). `detach` would make the raw the user's own
+    object; it is set on the buffer, to let go of the raw first.
     """
 
     __slots__ = ("abandoned", "buffer", "raw", "ref", "tracker")
@@ -148,7 +150,7 @@ class TrackedFileIO(FileIO):
     _crawlo_handle: UnbufferedHandle | None = None
 
     @property
-    def close(self) -> Callable[[], None]:  # type: ignore[override]
+    def close(self) -> Callable[[], None]:
         """What closes it: CPython's own method when it is being dropped, else one that releases first."""
         if self._crawlo_handle is None:
             return super().close

@@ -38,7 +38,7 @@ def _opener(tracker: Tracker, find: Find) -> Callable[..., Any]:
         opening = wrapped(*args, **kwargs)
         if origin is None:
             return opening
-        waiting = claimed(opening, origin)
+        waiting: Any = claimed(opening, origin)
         # Never awaited, it is told of under the name it has without us.
         waiting.__name__, waiting.__qualname__ = opening.__name__, opening.__qualname__
         return waiting

@@ -73,6 +73,22 @@ class Outcomes(unittest.TestResult):
         return {test.id(): text for test, text in (*self.failures, *self.errors)}
 
 
+class Seen:
+    """A sink that counts the files whose end was seen."""
+
+    def __init__(self):
+        self.count = 0
+
+    def opened(self, leak, finding):
+        self.count += leak.reason.value == "abandoned"
+
+    def resolved(self, leak, finding):
+        """Nothing: it is released too."""
+
+    def released(self, handles):
+        self.count += len(handles)
+
+
 def track():
     """Start all there is: the wrappers, the detector's thread at a pace that meets every test, and a span."""
     from opentelemetry import context, trace  # noqa: PLC0415  (only a tracked child imports these)
@@ -85,21 +101,23 @@ def track():
     trace.set_tracer_provider(TracerProvider())
     FilesInstrumentor().instrument(settings=Settings(level="full", scan_interval=0.05, grace=0.05))
     context.attach(trace.set_span_in_context(trace.get_tracer("compare").start_span("tests")))
-    return runtime.current().tracker
+    running = runtime.current()
+    running.detector.sinks.append(Seen())
+    return running
 
 
 def child(mode, module, only, output):
     """Run one module in this process and write its outcomes to a file."""
-    tracker = track() if mode == "tracked" else None
+    running = track() if mode == "tracked" else None
     from test import support  # noqa: PLC0415  (after `track`, as a program's imports are)
 
     support.use_resources = ()
     outcomes = Outcomes()
     selected(unittest.defaultTestLoader.loadTestsFromName(module), only).run(outcomes)
     report = {"outcomes": outcomes.by_id, "telling": outcomes.telling()}
-    if tracker is not None:
-        report["seen"] = sum(site.acquired for site in tracker.sites._sites.values())
-        report["errors"] = tracker.errors
+    if running is not None:
+        running.tick()
+        report |= {"seen": running.detector.sinks[-1].count, "errors": running.tracker.errors}
     Path(output).write_text(json.dumps(report))
 
 
@@ -148,11 +166,12 @@ def compare(module):
     """Return what differs in a module, each difference seen anew in every retry; print the counts."""
     untracked, tracked = run_both(module)
     counts = Counter(untracked["outcomes"].values())
-    print(f"{module}: {len(untracked['outcomes'])} tests, {dict(sorted(counts.items()))}, ", end="")
-    print(f"{tracked.get('seen', 0)} files tracked, {tracked.get('errors', 0)} failures of ours", flush=True)
-    problems = [f"{mode}: {module} {ran['died']}" for mode, ran in zip(MODES, (untracked, tracked)) if "died" in ran]
-    if tracked.get("errors") or not (problems or tracked.get("seen")):
-        problems.append(f"tracked: {module} tracked nothing, or failed within the tracker")
+    seen, errors = tracked.get("seen", 0), tracked.get("errors", 0)
+    tell(f"{module}: {sum(counts.values())} tests, {dict(sorted(counts.items()))}, {seen} files tracked")
+    pairs = zip(MODES, (untracked, tracked), strict=True)
+    problems = [f"{mode}: {module} {ran['died']}" for mode, ran in pairs if "died" in ran]
+    if errors or not (problems or seen):
+        problems.append(f"tracked: {module}: {seen} files tracked, {errors} failures of our own")
     return problems or confirmed(module, untracked, tracked)
 
 
@@ -160,10 +179,15 @@ def confirmed(module, untracked, tracked):
     """Return the differences that outlive the retries."""
     names = differing(untracked, tracked)
     for _ in range(RETRIES if names else 0):
-        print(f"  again: {' '.join(names)}", flush=True)
+        tell(f"  again: {' '.join(names)}")
         untracked, tracked = run_both(module, names)
         names = differing(untracked, tracked)
     return [describe(name, untracked, tracked) for name in names]
+
+
+def tell(line):
+    """Print a line of the command's output now."""
+    print(line, flush=True)  # noqa: T201  (this is a command)
 
 
 def describe(name, untracked, tracked):
@@ -186,10 +210,10 @@ def main():
     try:
         import test.test_io  # noqa: F401, PLC0415  (Debian's python3 has a `test` package without the tests)
     except ImportError:
-        print(f"skipped: Python {sys.version.split()[0]} at {sys.executable} has no `test` package")
+        tell(f"skipped: Python {sys.version.split()[0]} at {sys.executable} has no `test` package")
         return NO_TESTS
     problems = [problem for module in options.modules or MODULES for problem in compare(module)]
-    print("\n".join(problems) if problems else "the same with files tracked as without")
+    tell("\n".join(problems) if problems else "the same with files tracked as without")
     return DIFFERENT if problems else SAME
 
 
