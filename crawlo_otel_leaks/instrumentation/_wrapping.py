@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
+import pkgutil
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,27 @@ class Point(NamedTuple):
     module: str
     path: str
     wrapper: Wrapper
+
+
+class Stand(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stub alone
+    """What stands in front of a name; it shows, copies and pickles as the function behind it does."""
+
+    def __init__(self, original: Callable[..., Any], point: Point, alive: list[bool]) -> None:
+        # An empty list is false to wrapt, at no cost: names that others took keep this, and pass through.
+        super().__init__(original, point.wrapper, alive)  # type: ignore[arg-type]  # see above
+        self._self_place = f"{point.module}:{point.path}"
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
+    def __copy__(self) -> Stand:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stand:
+        return self
+
+    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:  # type: ignore[override]
+        return pkgutil.resolve_name, (self._self_place,)
 
 
 class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyped in some releases
@@ -77,7 +99,8 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
     def _apply(self, running: runtime.Runtime) -> None:
         self._tracker = running.tracker
         self._wrapped: list[tuple[Point, Any]] = []
-        self._shared: dict[tuple[int, Wrapper], Any] = {}
+        self._shared: dict[tuple[int, Wrapper], Stand] = {}
+        self._alive = [True]
         if self.library:
             running.tracker.sites.hide(self.library)
         for point in self.points(running):
@@ -97,10 +120,12 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
             # Another release of the library: what is there is watched, what is not is told.
             tracker.fail(f"{point.module}.{point.path}", error)
             return
+        if any(original is stand for stand in self._shared.values()):
+            return  # the library was imported later, and took the name that is wrapped already
         # Names of one object stay names of one object: `io.open is open`.
         handle = self._shared.get((id(original), point.wrapper))
         if handle is None:
-            handle = wrapt.FunctionWrapper(original, point.wrapper)
+            handle = Stand(original, point, self._alive)
             self._shared[id(original), point.wrapper] = handle
         wrapt.apply_patch(parent, name, handle)
         self._wrapped.append((point, handle))
@@ -110,6 +135,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         tracker, self._tracker = self._tracker, None
         if tracker is None:
             return
+        self._alive.clear()
         for point, handle in reversed(self._wrapped):
             _unwrap(point, handle)
         for held in tracker.held():
