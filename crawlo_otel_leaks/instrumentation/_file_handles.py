@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import weakref
+from collections import deque
 from io import FileIO
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,7 @@ class FileHandle(Handle):
     `raw._dealloc_warn`: both are set on the raw instance. The handle holds the raw, never the
     user's object, so that the file still dies by reference count, and in cycles (where it is now
     always the outermost layer that is finalized first: pending writes, which the collector loses
-    when it happens upon the raw first, are written). `detach` would make the raw the user's own
-    object; it is set on the buffer, to let go of the raw first.
+    when it happens upon the raw first, are written).
     """
 
     __slots__ = ("abandoned", "buffer", "raw", "ref", "tracker")
@@ -45,11 +45,10 @@ class FileHandle(Handle):
         self.tracker = tracker
         self.abandoned = False
         self.raw = raw
-        self.buffer = weakref.ref(buffer)
+        self.buffer = weakref.ref(buffer, self._outlived)
         self.ref = self.buffer if file is buffer else weakref.ref(file)
         raw.close = self.close  # type: ignore[method-assign]
         raw._dealloc_warn = self  # type: ignore[attr-defined]  # noqa: SLF001  (see above, and `__call__`)
-        buffer.detach = self.detach
 
     def close(self) -> None:
         """Stand in for `raw.close`: an explicit close, or the second step of a drop."""
@@ -72,25 +71,26 @@ class FileHandle(Handle):
         self.tracker.abandon(self)
         return _dealloc_warn.__get__(self.raw)  # type: ignore[no-any-return]
 
-    def detach(self) -> Any:
-        """Stand in for the buffer's `detach`: from now on the raw is the user's own, and not watched."""
-        buffer, raw = self.buffer(), self.let_go()
-        if raw is not None:
+    def _outlived(self, _: object) -> None:
+        """Give a detached raw to its user; the collector, though, tells of the buffer before it closes the raw."""
+        if _collecting:
+            _outlived.append(self)
+        else:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Stop watching a raw that has no buffer any more: it is the user's own, and dies by reference count."""
+        if self.let_go() is not None:
             self.tracker.forget(self)
-        # The buffer is out of reach only for a __del__ that the collector runs on the way to dropping both.
-        return raw if buffer is None else type(buffer).detach(buffer)
 
     def let_go(self) -> FileIO | None:
-        """Leave the file as it was before; return its raw, None if that happened already."""
+        """Leave the raw file as it was before; return it, None if that happened already."""
         raw, self.raw = self.raw, None
         if raw is not None:
             attributes = raw.__dict__
             self.name = attributes.get("name", "")
             attributes.pop("close", None)
             attributes.pop("_dealloc_warn", None)
-            buffer = self.buffer()
-            if buffer is not None:
-                buffer.__dict__.pop("detach", None)
         return raw
 
     def label(self) -> str:
@@ -139,6 +139,21 @@ class UnbufferedHandle(Handle):
         """Tell use by the descriptor's position."""
         raw = self.ref()
         return _INVISIBLE if raw is None else _progress(raw, raw)
+
+
+_collecting: set[str] = set()
+_outlived: deque[FileHandle] = deque()
+
+
+def note_collection(phase: str, _: object) -> None:
+    """Note, as a member of `gc.callbacks`, whether the collector is at work."""
+    (_collecting.add if phase == "start" else _collecting.discard)("gc")
+
+
+def hand_over_outlived() -> None:
+    """Settle what `FileHandle` could not tell apart while the collector was at work."""
+    while _outlived:
+        _outlived.popleft().hand_over()
 
 
 class TrackedFileIO(FileIO):

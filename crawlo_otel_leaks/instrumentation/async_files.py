@@ -28,6 +28,8 @@ def points(tracker: Tracker, find: Find) -> list[Point]:
         Point("anyio._core._fileio", "open_file", opener),
         Point("anyio", "open_file", opener),
         Point("anyio", "Path.open", opener),
+        Point("anyio._core._tempfile", "TemporaryFile.__aenter__", opener),
+        Point("anyio._core._tempfile", "NamedTemporaryFile.__aenter__", opener),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -10,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation import async_files
-from crawlo_otel_leaks.instrumentation._file_handles import FileHandle, TrackedFileIO, UnbufferedHandle
+from crawlo_otel_leaks.instrumentation._file_handles import (
+    FileHandle,
+    TrackedFileIO,
+    UnbufferedHandle,
+    hand_over_outlived,
+    note_collection,
+)
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
 if TYPE_CHECKING:
@@ -68,7 +75,7 @@ def _unbuffered_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tupl
         return None
     text_only = any(given.get(name) is not None for name in ("encoding", "errors", "newline"))
     sound = sorted(mode.replace("+", "", 1)) in _SOUND_MODES and isinstance(file, (int, str, bytes, os.PathLike))
-    if text_only or not sound or len(args) > len(_PARAMETERS) or not set(given) <= set(_PARAMETERS):
+    if text_only or not sound or len(given) < len(args) + len(kwargs) or not set(given) <= set(_PARAMETERS):
         return None
     path = file if isinstance(file, int) else os.fspath(file)  # type: ignore[arg-type]  # narrowed in `sound`
     return path, mode, given.get("closefd", True), given.get("opener")
@@ -88,16 +95,33 @@ def _find(thing: Any) -> Handle | None:
     return handle if isinstance(handle, FileHandle) else None
 
 
-def _dropped_temporary(tracker: Tracker) -> Callable[..., Any]:
-    """A dropped NamedTemporaryFile closes itself, explicitly as it seems from below."""
+def _ending(tracker: Tracker, dropped: Callable[[Any], bool]) -> Callable[..., Any]:
+    """A dropped temporary file that is Python code closes itself, explicitly as it seems from below."""
 
-    def finalize(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        handle = _find(getattr(instance, "file", None))
-        if handle is not None and not getattr(instance, "close_called", False):
+    def ending(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        handle = _find(instance) if dropped(instance) else None
+        if handle is not None:
             tracker.abandon(handle)
         return wrapped(*args, **kwargs)
 
-    return finalize
+    return ending
+
+
+def _unclosed(closer: Any) -> bool:
+    """Whether nobody closed a NamedTemporaryFile whose closer is collected."""
+    return not getattr(closer, "close_called", True)
+
+
+def _open(file: Any) -> bool:
+    """Whether a SpooledTemporaryFile that is collected is open."""
+    return not file.closed
+
+
+def _temporary_points(tracker: Tracker) -> list[Point]:
+    points = [Point("tempfile", "_TemporaryFileCloser.__del__", _ending(tracker, _unclosed))]
+    if sys.version_info >= (3, 11):  # before, it leaves its end to the file in it
+        points.append(Point("tempfile", "SpooledTemporaryFile.__del__", _ending(tracker, _open)))
+    return points
 
 
 class FilesInstrumentor(Instrumentor):
@@ -109,6 +133,8 @@ class FilesInstrumentor(Instrumentor):
         """Return the table."""
         tracker = running.tracker
         running.finders.append(_find)
+        tracker.chores.append(hand_over_outlived)
+        gc.callbacks.append(note_collection)
         for library in async_files.LIBRARIES:
             tracker.sites.hide(library)
         opener = _opener(tracker)
@@ -117,6 +143,11 @@ class FilesInstrumentor(Instrumentor):
             names.append(("pathlib", "_NormalAccessor.open"))  # it keeps io.open as it was at import
         return [
             *(Point(module, path, opener) for module, path in names),
-            Point("tempfile", "_TemporaryFileCloser.__del__", _dropped_temporary(tracker)),
+            *_temporary_points(tracker),
             *async_files.points(tracker, _find),
         ]
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        if note_collection in gc.callbacks:
+            gc.callbacks.remove(note_collection)
