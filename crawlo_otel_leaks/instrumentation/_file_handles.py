@@ -103,8 +103,14 @@ class FileHandle(Handle):
 
     def progress(self) -> Progress:
         """Tell use by the descriptor's position and by what the text layer has pending."""
-        raw = self.raw
-        return _INVISIBLE if raw is None else _progress(raw, self.ref() or self.buffer())
+        raw, buffer = self.raw, self.buffer()
+        if raw is None or buffer is None:
+            return _INVISIBLE
+        if buffer.raw is not raw:  # detached, and kept beside it
+            self.hand_over()
+            return _INVISIBLE
+        file = self.ref()
+        return _progress(raw, buffer if file is None else file)
 
 
 class UnbufferedHandle(Handle):

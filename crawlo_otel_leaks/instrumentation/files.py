@@ -114,7 +114,7 @@ def _unclosed(closer: Any) -> bool:
 
 def _open(file: Any) -> bool:
     """Whether a SpooledTemporaryFile that is collected is open."""
-    return not file.closed
+    return not getattr(file, "closed", True)
 
 
 def _temporary_points(tracker: Tracker) -> list[Point]:
