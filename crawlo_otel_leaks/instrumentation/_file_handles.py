@@ -24,6 +24,10 @@ _dealloc_warn = FileIO._dealloc_warn  # type: ignore[attr-defined]  # noqa: SLF0
 _INVISIBLE = Progress(visible=False)
 
 
+def _gone() -> None:
+    """Stand for the reference to a file that is watched no more."""
+
+
 class FileHandle(Handle):
     """A buffered or text file, seen through its raw FileIO.
 
@@ -37,8 +41,8 @@ class FileHandle(Handle):
     __slots__ = ("abandoned", "buffer", "raw", "ref", "tracker")
     tracker: Tracker
     raw: FileIO | None
-    ref: weakref.ref[Any]
-    buffer: weakref.ref[Any]
+    ref: Callable[[], Any]
+    buffer: Callable[[], Any]
 
     def attach(self, tracker: Tracker, file: Any, buffer: Any, raw: FileIO) -> None:
         """Listen to the raw file below the user's `file`, which is `buffer` itself or text above it."""
@@ -87,6 +91,7 @@ class FileHandle(Handle):
         """Leave the raw file as it was before; return it, None if that happened already."""
         raw, self.raw = self.raw, None
         if raw is not None:
+            self.ref = self.buffer = _gone
             attributes = raw.__dict__
             self.name = attributes.get("name", "")
             attributes.pop("close", None)
@@ -99,7 +104,7 @@ class FileHandle(Handle):
 
     def referent(self) -> object | None:
         """Return the user's file while it lives."""
-        return self.ref()
+        return self.ref()  # type: ignore[no-any-return]
 
     def progress(self) -> Progress:
         """Tell use by the descriptor's position and by what the text layer has pending."""
