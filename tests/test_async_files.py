@@ -50,7 +50,7 @@ async def _anyio_named(path):
 
 
 WAYS = {
-    "aiofiles text": lambda path: aiofiles.open(path),
+    "aiofiles text": lambda path: aiofiles.open(path),  # noqa: PLW0108  (looked up when called: it may be imported anew)
     "aiofiles binary": lambda path: aiofiles.open(path, "rb"),
     "aiofiles write": lambda path: aiofiles.open(path, "w"),
     "aiofiles unbuffered": lambda path: aiofiles.open(path, "rb", buffering=0),

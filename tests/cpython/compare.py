@@ -163,16 +163,16 @@ def differing(untracked, tracked):
 
 
 def compare(module):
-    """Return what differs in a module, each difference seen anew in every retry; print the counts."""
+    """Return how many files were tracked and what differs, seen anew in every retry; print the counts."""
     untracked, tracked = run_both(module)
     counts = Counter(untracked["outcomes"].values())
     seen, errors = tracked.get("seen", 0), tracked.get("errors", 0)
     tell(f"{module}: {sum(counts.values())} tests, {dict(sorted(counts.items()))}, {seen} files tracked")
     pairs = zip(MODES, (untracked, tracked), strict=True)
     problems = [f"{mode}: {module} {ran['died']}" for mode, ran in pairs if "died" in ran]
-    if errors or not (problems or seen):
-        problems.append(f"tracked: {module}: {seen} files tracked, {errors} failures of our own")
-    return problems or confirmed(module, untracked, tracked)
+    if errors:
+        problems.append(f"tracked: {module}: {errors} failures within the tracker")
+    return seen, problems or confirmed(module, untracked, tracked)
 
 
 def confirmed(module, untracked, tracked):
@@ -212,7 +212,10 @@ def main():
     except ImportError:
         tell(f"skipped: Python {sys.version.split()[0]} at {sys.executable} has no `test` package")
         return NO_TESTS
-    problems = [problem for module in options.modules or MODULES for problem in compare(module)]
+    results = [compare(module) for module in options.modules or MODULES]
+    problems = [problem for _, found in results for problem in found]
+    if not any(seen for seen, _ in results):
+        problems.append("tracked: not one file was seen, so nothing was compared")
     tell("\n".join(problems) if problems else "the same with files tracked as without")
     return DIFFERENT if problems else SAME
 
