@@ -22,10 +22,10 @@ from crawlo_otel_leaks import runtime
 from crawlo_otel_leaks.instrumentation.aiohttp import AiohttpInstrumentor
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 facts["runs"] = runtime.current() is not None
-facts["files"] = type(builtins.open).__name__ == "FunctionWrapper"
+facts["files"] = type(builtins.open).__name__ == "Stand"
 try:
     import aiohttp
-    facts["aiohttp"] = type(vars(aiohttp.ClientSession)["close"]).__name__ == "FunctionWrapper"
+    facts["aiohttp"] = type(vars(aiohttp.ClientSession)["close"]).__name__ == "Stand"
     from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
     facts["contrib"] = AioHttpClientInstrumentor().is_instrumented_by_opentelemetry
 except ModuleNotFoundError as error:

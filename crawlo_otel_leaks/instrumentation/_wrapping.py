@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
+import pkgutil
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +37,27 @@ class Point(NamedTuple):
     wrapper: Wrapper
     group: str = ""
     """Points of one module that make sense only together; in the table, the ends of a handle come first."""
+
+
+class Stand(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stub alone
+    """What stands in front of a name; it shows, copies and pickles as the function behind it does."""
+
+    def __init__(self, original: Callable[..., Any], point: Point, live: list[bool]) -> None:
+        # An empty list is false to wrapt, at no cost: names that others took keep this, and pass through.
+        super().__init__(original, point.wrapper, live)  # type: ignore[arg-type]  # see above
+        self._self_place = f"{point.module}:{point.path}"
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
+    def __copy__(self) -> Stand:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stand:
+        return self
+
+    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:  # type: ignore[override]
+        return pkgutil.resolve_name, (self._self_place,)
 
 
 class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyped in some releases
@@ -81,7 +103,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         self._running = running
         self._live = [True]
         self._wrapped: list[tuple[Any, str, Any]] = []
-        self._shared: dict[tuple[int, Wrapper], Any] = {}
+        self._shared: dict[tuple[int, Wrapper], Stand] = {}
         self._broken: set[str] = set()
         if self.library:
             running.tracker.sites.hide(self.library)
@@ -112,11 +134,12 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
 
     def _wrap(self, point: Point) -> None:
         parent, name, original = wrapt.resolve_path(sys.modules[point.module], point.path)
+        if any(original is stand for stand in self._shared.values()):
+            return  # the library was imported later, and took the name that is wrapped already
         # Names of one object stay names of one object: `io.open is open`.
         handle = self._shared.get((id(original), point.wrapper))
         if handle is None:
-            # wrapt asks for the truth of `enabled` at each call: emptied, the list makes all of ours pass through.
-            handle = wrapt.FunctionWrapper(original, point.wrapper, enabled=self._live)  # type: ignore[arg-type]
+            handle = Stand(original, point, self._live)
             self._shared[id(original), point.wrapper] = handle
         wrapt.apply_patch(parent, name, handle)
         self._wrapped.append((parent, name, handle))

@@ -14,34 +14,43 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.tracker import Tracker
 
-    Claim = Callable[[Any, Handle], None]
+    Find = Callable[[Any], Handle | None]
 
 LIBRARIES = ("aiofiles", "anyio")
 
 
-def points(tracker: Tracker, claim: Claim) -> list[Point]:
-    """Return the table; `claim` gives an opened file to the handle that was noted when it was asked for."""
-    opener = _wrapper(tracker, claim)
+def points(tracker: Tracker, find: Find) -> list[Point]:
+    """Return the table; `find` returns the handle of an opened file."""
+    opener = _opener(tracker, find)
     return [
         Point("aiofiles.threadpool", "_open", opener),
         Point("aiofiles.tempfile", "_temporary_file", opener),
         Point("anyio._core._fileio", "open_file", opener),
         Point("anyio", "open_file", opener),
         Point("anyio", "Path.open", opener),
+        Point("anyio._core._tempfile", "TemporaryFile.__aenter__", opener),
+        Point("anyio._core._tempfile", "NamedTemporaryFile.__aenter__", opener),
     ]
 
 
-def _wrapper(tracker: Tracker, claim: Claim) -> Callable[..., Any]:
+def _opener(tracker: Tracker, find: Find) -> Callable[..., Any]:
     def asked(wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
         origin = tracker.locate(Handle(semconv.FILE), sys._getframe(1))  # noqa: SLF001
         opening = wrapped(*args, **kwargs)
-        return opening if origin is None else _claimed(opening, origin)
+        if origin is None:
+            return opening
+        waiting: Any = claimed(opening, origin)
+        # Never awaited, it is told of under the name it has without us.
+        waiting.__name__, waiting.__qualname__ = opening.__name__, opening.__qualname__
+        return waiting
 
-    async def _claimed(opening: Any, origin: Handle) -> Any:
+    async def claimed(opening: Any, origin: Handle) -> Any:
         file = await opening
         try:
-            claim(file, origin)
+            handle = find(file)
+            if handle is not None:
+                tracker.move(handle, origin)
         except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
             tracker.fail("async open", error)
         return file
