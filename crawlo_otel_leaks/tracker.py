@@ -138,7 +138,9 @@ class Tracker:
         return len(self.young[kind]) + len(self.old[kind])
 
     def clear(self) -> None:
-        """Forget all; for a forked child, whose handles are its parent's."""
+        """Forget all; for a forked child, whose handles are its parent's: dropping one is no leak of the child's."""
+        for handle in self.held():
+            handle.released_at = handle.acquired_at
         for shelf in (*self.young.values(), *self.old.values()):
             shelf.clear()
         self.abandoned.clear()
