@@ -44,6 +44,8 @@ class Ending(Protocol):
 
 # One detector a process, so one state a process: hooks for forks can never be taken back, only be inert.
 _ending: Ending | None = None
+_pid = 0
+"""The process that `_ending` works in: right after a fork, the child's is not ready yet."""
 _earlier: list[object] = []
 _deferred: Final = ExitStack()
 _fork: Final = threading.local()
@@ -52,8 +54,8 @@ _terminating = False
 
 def install(ending: Ending) -> None:
     """Hook exit, fork and, where the program has no handler of its own, SIGTERM."""
-    global _ending  # noqa: PLW0603  (see above)
-    _ending = ending
+    global _ending, _pid
+    _ending, _pid = ending, os.getpid()
     os.environ.setdefault(MAIN_PID, str(os.getpid()))
     _earlier[:] = [provider for provider, _ in _sdk()]
     atexit.unregister(_exit)
@@ -136,10 +138,11 @@ def _after_fork() -> None:
 
 
 def _in_child() -> None:
-    global _terminating  # noqa: PLW0603  (see above)
+    global _pid, _terminating  # noqa: PLW0603  (see above)
     _terminating = False
     if _ending is not None:
         _ending.forked()
+    _pid = os.getpid()
 
 
 def _hook_multiprocessing(util: Any) -> None:  # noqa: ANN401  (a module)
@@ -173,7 +176,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _last_words() -> None:
-    if _ending is not None:
+    if _ending is not None and _pid == os.getpid():
         _ending.finish(exiting=False)
         flush()
 

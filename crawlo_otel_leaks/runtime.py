@@ -52,7 +52,7 @@ class Runtime:
         # Ticks call exporters, so whoever else takes it waits for a bounded time only. Reentrant,
         # because an exporter may fork: `pause` then comes from the ticking thread itself.
         self._tick = threading.RLock()
-        self._ticking_since = 0.0
+        self._ticking_since: float | None = None
         self._stopped = threading.Event()
         self._finished = False
         self._thread: threading.Thread | None = None
@@ -74,9 +74,12 @@ class Runtime:
         """Run the detector once, now; also the detector thread's own step."""
         with self._tick, suppress_instrumentation():
             self._ticking_since = time.monotonic()
-            self._spans.attach()
-            self.detector.tick(now)
-            self.numbers.update(self.detector, self.tracker.clock() if now is None else now)
+            try:
+                self._spans.attach()
+                self.detector.tick(now)
+                self.numbers.update(self.detector, self.tracker.clock() if now is None else now)
+            finally:
+                self._ticking_since = None
 
     def end_scope(self, scope: Scope) -> None:
         """Have everything that a scope holds looked at, off the caller's thread."""
@@ -115,7 +118,7 @@ class Runtime:
         """Begin anew in a forked child: what is held was the parent's."""
         global _lock  # noqa: PLW0603  (another thread of the parent may have held it)
         _lock = threading.Lock()
-        self._tick = threading.RLock()
+        self._tick, self._ticking_since = threading.RLock(), None
         self.tracker.clear()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
@@ -133,7 +136,9 @@ class Runtime:
             self._tick.release()
 
     def _acquire_tick(self) -> bool:
-        return self._tick.acquire(timeout=max(0.0, self._ticking_since + PAUSE - time.monotonic()))
+        since = self._ticking_since
+        left = PAUSE if since is None else since + PAUSE - time.monotonic()
+        return self._tick.acquire(timeout=max(0.0, left))
 
     def _judge_the_rest(self, *, exiting: bool) -> None:
         try:

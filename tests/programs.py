@@ -42,14 +42,15 @@ def start(
     receiver: GrpcReceiver | HttpReceiver | None = None,
     *,
     instrumented: bool = True,
+    under_agent: bool = True,
     **settings: str,
 ) -> subprocess.Popen[str]:
-    """Start a program, its source indented as it likes."""
+    """Start a program, its source indented as it likes; without the agent it instruments itself."""
     program = where / "app.py"
     program.write_text(textwrap.dedent(source), encoding="utf-8")
     command = [sys.executable, str(program)]
     return subprocess.Popen(
-        [_INSTRUMENT, *command] if instrumented else command,
+        [_INSTRUMENT, *command] if instrumented and under_agent else command,
         cwd=where,
         env=environment(receiver, **settings),
         stdout=subprocess.PIPE,
@@ -74,10 +75,11 @@ def run(
     receiver: GrpcReceiver | HttpReceiver | None = None,
     *,
     instrumented: bool = True,
+    under_agent: bool = True,
     **settings: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end."""
-    return finish(start(where, source, receiver, instrumented=instrumented, **settings))
+    return finish(start(where, source, receiver, instrumented=instrumented, under_agent=under_agent, **settings))
 
 
 def leaks(report: Path) -> list[tuple[str, str, str]]:

@@ -201,7 +201,8 @@ def _wrapper(tracker: Tracker) -> Callable[..., Any]:
             raw = file.buffer.raw if type(file) is text else file.raw
             if type(raw) is fileio and raw.closefd:
                 handle = FileHandle(semconv.FILE)
-                if acquire(handle, getframe(1)) is not None:
+                frame = getframe().f_back  # None where the interpreter opens, to print a traceback's lines
+                if frame is not None and acquire(handle, frame) is not None:
                     handle.tracker = tracker
                     handle.attach(file, raw)
         except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
@@ -224,7 +225,8 @@ def _unbuffered(
     raw = TrackedFileIO(file, mode, closefd, opener)
     try:
         handle = UnbufferedHandle(semconv.FILE)
-        if raw.closefd and tracker.acquire(handle, sys._getframe(2)) is not None:  # noqa: SLF001
+        frame = sys._getframe(1).f_back  # noqa: SLF001  (None as in tracked_open)
+        if raw.closefd and frame is not None and tracker.acquire(handle, frame) is not None:
             handle.tracker, handle.ref = tracker, weakref.ref(raw)
             raw._crawlo_handle = handle  # noqa: SLF001  (ours)
     except Exception as error:  # noqa: BLE001  (as in tracked_open)
