@@ -322,7 +322,8 @@ def parent():
 parent()
 """
     done = programs.run(tmp_path, _source(body), receiver, REPORT="out.json", **NO_TICK)
-    assert (done.returncode, done.stderr) == (0, "")
+    # From 3.12 on, Python warns of forking beside threads, of which the SDK has some too.
+    assert (done.returncode, "Traceback" in done.stderr, "crawlo" in done.stderr) == (0, False, False)
     child = done.stdout.strip()
     assert _told(receiver) == [("childs.txt", "abandoned")]
     assert receiver.span("leak file").resource == receiver.span("in child").resource
