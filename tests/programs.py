@@ -10,6 +10,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crawlo_otel_leaks import semconv
+
 if TYPE_CHECKING:
     from receiver import GrpcReceiver, HttpReceiver
 
@@ -86,3 +88,46 @@ def leaks(report: Path) -> list[tuple[str, str, str]]:
     """Kind, reason and base name of each leak in a JSON report."""
     data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return [(leak["kind"], leak["reason"], Path(leak["name"]).name) for leak in data["leaks"]]
+
+
+PREAMBLE = """
+import atexit, os, signal, sys, threading, time
+from opentelemetry import trace
+
+def drop(name="dropped.txt"):
+    left = open(name, "w")
+
+"""
+
+HANGING = """
+from crawlo_otel_leaks import runtime
+
+class Hanging:
+    def opened(self, leak, finding):
+        print("hanging", flush=True)
+        time.sleep({seconds})
+    def resolved(self, leak, finding): pass
+    def released(self, handles): pass
+
+runtime.current().detector.sinks.append(Hanging())
+drop()
+time.sleep(0.5)
+"""
+
+NO_TICK = {"SCAN_INTERVAL": "60"}
+"""No tick comes before the end: all that is told is told by the exit."""
+
+
+def source(body: str) -> str:
+    """A program with imports, and `drop(name)`, which leaves a file to the collector."""
+    return PREAMBLE + body
+
+
+def told(receiver: HttpReceiver) -> list[tuple[str, str]]:
+    """Name and reason of each leak that arrived, on which spans and events must agree."""
+    spans, events = (
+        sorted((one.attributes[semconv.HANDLE_NAME], one.attributes[semconv.LEAK_REASON]) for one in items)
+        for items in (receiver.spans("leak "), receiver.events(semconv.LEAK_DETECTED))
+    )
+    assert spans == events
+    return spans
