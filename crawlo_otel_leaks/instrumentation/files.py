@@ -162,13 +162,17 @@ def _path(tracker: Tracker, name: Any) -> str:
 
 
 def _progress(raw: FileIO, file: Any) -> Progress:
-    """Look at the kernel's position only: asking the buffered layers would take their locks or move their state."""
     try:
-        if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            return Progress(visible=False)
-        position = raw.tell()
+        return _look(raw, file)
     except (OSError, ValueError):  # closed by another thread in between
         return Progress(visible=False)
+
+
+def _look(raw: FileIO, file: Any) -> Progress:
+    """Look at the kernel's position only: asking the buffered layers would take their locks or move their state."""
+    if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+        return Progress(visible=False)
+    position = raw.tell()
     if file is raw:
         return Progress(position, untouched=position == 0)
     if isinstance(file, io.TextIOWrapper):
