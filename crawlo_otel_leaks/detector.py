@@ -16,7 +16,8 @@ from crawlo_otel_leaks.watch import Watch
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
 
     from crawlo_otel_leaks.findings import Sink
     from crawlo_otel_leaks.model import Handle, Site
@@ -113,9 +114,16 @@ class Detector:
             if watch.handle.released_at is not None:
                 self._forget(watch)
                 continue
+            self._look_at(watch, now, frames)
+
+    def _look_at(self, watch: Watch, now: float, frames: Mapping[int, FrameType]) -> None:
+        try:
             facts = self._facts(watch, watch.look(now, self.settings.grace, frames))
             self._apply(watch, self._judge(watch, facts), now)
             self._schedule(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
+        except Exception as error:  # noqa: BLE001  (one that cannot be looked at must not hide the others)
+            self.tracker.fail(type(watch.handle).__name__, error)
+            self._forget(watch)
 
     def _schedule(self, watch: Watch, due: float) -> None:
         watch.due = due

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import threading
-import weakref
+import time
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import wrapt
 from opentelemetry import _logs, metrics, trace
 
 if TYPE_CHECKING:
     from types import FrameType
 
+_logger = logging.getLogger("crawlo_otel_leaks")
 FLUSH: Final = 5.0
 """Seconds that SIGTERM may be delayed for telemetry; an unreachable collector must not hold the process."""
 MAIN_PID: Final = "_CRAWLO_OTEL_LEAKS_MAIN_PID"
@@ -22,7 +27,7 @@ MAIN_PID: Final = "_CRAWLO_OTEL_LEAKS_MAIN_PID"
 
 
 class Ending(Protocol):
-    """What an exit calls."""
+    """What an exit or a fork calls; each call is bounded in time and raises nothing."""
 
     def finish(self, *, exiting: bool) -> None:
         """Judge and report what is left."""
@@ -34,100 +39,167 @@ class Ending(Protocol):
         """Hold no lock of the host's."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Go on; on the thread that paused."""
 
 
-class Exits:
-    """The hooks of one runtime; each is inert once removed, for `register_at_fork` cannot be undone."""
+# One detector a process, so one state a process: hooks for forks can never be taken back, only be inert.
+_ending: Ending | None = None
+_pid = 0
+"""The process that `_ending` works in: right after a fork, the child's is not ready yet."""
+_earlier: list[object] = []
+_deferred: Final = ExitStack()
+_fork: Final = threading.local()
+_terminating = False
 
-    def __init__(self, ending: Ending) -> None:
-        self._ending = weakref.ref(ending)
-        self._installed = False
-        self._at_fork = False
-        self._terminating = False
 
-    def install(self) -> None:
-        """Hook exit, fork and, where the program has no handler of its own, SIGTERM."""
-        self._installed = True
-        os.environ.setdefault(MAIN_PID, str(os.getpid()))
-        atexit.register(self._exit)
-        if not self._at_fork:
-            self._at_fork = True
-            os.register_at_fork(
-                before=lambda: self._call("pause"),
-                after_in_parent=lambda: self._call("resume"),
-                after_in_child=self._child,
-            )
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self._terminate)
+def install(ending: Ending) -> None:
+    """Hook exit, fork and, where the program has no handler of its own, SIGTERM."""
+    global _ending, _pid
+    _ending, _pid = ending, os.getpid()
+    os.environ.setdefault(MAIN_PID, str(os.getpid()))
+    _earlier[:] = [provider for provider, _ in _sdk()]
+    atexit.unregister(_exit)
+    atexit.register(_exit)
+    _hook_for_good()
+    if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
 
-    def remove(self) -> None:
-        """Unhook; a SIGTERM handler only if it is still ours."""
-        self._installed = False
-        atexit.unregister(self._exit)
-        ours = signal.getsignal(signal.SIGTERM) == self._terminate
-        if ours and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def come_last(self) -> None:
-        """Register anew: exit hooks run in reverse order, and the SDK's, made later, would shut down first."""
-        if self._installed:
-            atexit.unregister(self._exit)
-            atexit.register(self._exit)
+def remove(ending: Ending) -> None:
+    """Unhook, unless another has been installed since; a SIGTERM handler only if it is still ours."""
+    global _ending  # noqa: PLW0603  (see above)
+    if _ending is not ending:
+        return
+    _ending = None
+    if os.environ.get(MAIN_PID) == str(os.getpid()):
+        del os.environ[MAIN_PID]
+    if _in_main_thread() and signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def _call(self, method: str) -> None:
-        ending = self._ending()
-        if self._installed and ending is not None:
-            getattr(ending, method)()
 
-    def _exit(self) -> None:
-        ending = self._ending()
-        if ending is not None:
-            ending.finish(exiting=True)
+@cache
+def _hook_for_good() -> None:
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+    wrapt.register_post_import_hook(_hook_multiprocessing, "multiprocessing.util")
+    # Runs when the program is over and before any exit hook; private, and used by concurrent.futures itself.
+    with suppress(AttributeError, RuntimeError):
+        threading._register_atexit(_defer_late)  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def _child(self) -> None:
-        self._call("forked")
-        if self._installed:
-            _finish_with_multiprocessing(self._exit_child)
 
-    def _exit_child(self) -> None:
-        self._exit()
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+# Exit.
+
+
+def _exit() -> None:
+    """Finish after the program's own exit hooks, which may release, and before the SDK's shutdown."""
+    with _deferred:
+        if _ending is not None:
+            _ending.finish(exiting=True)
+
+
+def _sdk() -> list[tuple[Any, str]]:
+    """Return the global providers, and where each keeps its exit hook."""
+    return [
+        (trace.get_tracer_provider(), "_atexit_handler"),
+        (metrics.get_meter_provider(), "_atexit_handler"),
+        (_logs.get_logger_provider(), "_at_exit_handler"),
+    ]
+
+
+def _defer_late() -> None:
+    """Have an SDK that was set up after us shut down after us too: exit hooks run in reverse order."""
+    for provider, attribute in _sdk() if _ending is not None else ():
+        hook = getattr(provider, attribute, None)
+        if hook is not None and not any(provider is known for known in _earlier):
+            atexit.unregister(hook)
+            _deferred.callback(_shut_down, provider, attribute)
+
+
+def _shut_down(provider: object, attribute: str) -> None:
+    hook = getattr(provider, attribute, None)
+    if hook is not None:  # None: the program has shut it down itself
+        hook()
+
+
+# Forks.
+
+
+def _before_fork() -> None:
+    _fork.ending = _ending
+    if _ending is not None:
+        _ending.pause()
+
+
+def _after_fork() -> None:
+    paused = getattr(_fork, "ending", None)
+    if paused is not None:
+        paused.resume()
+
+
+def _in_child() -> None:
+    global _pid, _terminating  # noqa: PLW0603  (see above)
+    _terminating = False
+    if _ending is not None:
+        _ending.forked()
+    _pid = os.getpid()
+
+
+def _hook_multiprocessing(util: Any) -> None:  # noqa: ANN401  (a module)
+    """Children that multiprocessing forks skip the exit hooks; they run finalizers of their own."""
+    util.register_after_fork(util, lambda _: util.Finalize(None, _exit_child, exitpriority=0))
+
+
+def _exit_child() -> None:
+    _exit()
+    flush()
+
+
+# Signals.
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Report, then die of the signal as the program would have without us."""
+    global _terminating  # noqa: PLW0603  (see above)
+    del frame
+    if _terminating:  # sent twice; the first is about to end it
+        return
+    _terminating = True
+    # A thread, because the interrupted one may hold a lock that exporting needs. An interpreter that
+    # exits already starts none: then the exit hook, not the signal, has had the last words.
+    with suppress(RuntimeError):
+        work = threading.Thread(target=_last_words, name="crawlo-leaks-sigterm", daemon=True)
+        work.start()
+        work.join(FLUSH)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _last_words() -> None:
+    if _ending is not None and _pid == os.getpid():
+        _ending.finish(exiting=False)
         flush()
-
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
-        """Report, then die of the signal as the program would have without us."""
-        del frame
-        if not self._terminating:
-            self._terminating = True
-            # A thread, because the interrupted one may hold a lock that exporting needs.
-            work = threading.Thread(target=self._last_words, name="crawlo-leaks-sigterm", daemon=True)
-            work.start()
-            work.join(FLUSH)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    def _last_words(self) -> None:
-        ending = self._ending()
-        if ending is not None:
-            ending.finish(exiting=False)
-        flush()
-
-
-def _finish_with_multiprocessing(callback: Any) -> None:  # noqa: ANN401  (a callback of no arguments)
-    """Children of multiprocessing skip atexit; they run their own finalizers."""
-    import sys  # noqa: PLC0415
-
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.register_after_fork(util, lambda _: util.Finalize(None, callback, exitpriority=0))
 
 
 def flush() -> None:
-    """Flush the providers that can be; each one's failure is its own."""
-    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
-        force_flush = getattr(provider, "force_flush", None)
-        if force_flush is not None:
-            force_flush(int(FLUSH * 1000))
+    """Flush the providers that can be, side by side, for at most `FLUSH` seconds together."""
+    end = time.monotonic() + FLUSH
+    for work in [_start_flush(provider) for provider, _ in _sdk() if hasattr(provider, "force_flush")]:
+        work.join(max(0.0, end - time.monotonic()))
+
+
+def _start_flush(provider: Any) -> threading.Thread:  # noqa: ANN401  (of three SDK classes)
+    def run() -> None:
+        try:
+            provider.force_flush(int(FLUSH * 1000))
+        except Exception as error:  # noqa: BLE001  (each one's failure is its own)
+            _logger.warning("crawlo_otel_leaks: %s cannot be flushed: %r", type(provider).__name__, error)
+
+    work = threading.Thread(target=run, name="crawlo-leaks-flush", daemon=True)
+    work.start()
+    return work
 
 
 def own_path(path: str) -> str:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from crawlo_otel_leaks import semconv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from crawlo_otel_leaks.detector import Detector
     from crawlo_otel_leaks.tracker import Tracker
 
-    Own = tuple[str, str, str, Callable[[], float]]
-
 HANDLE_BYTES = sys.getsizeof(object()) + 240
 """Estimate of one live handle in bytes, its dict entry included; measured in benchmarks/."""
+SITE_BYTES = 512
+"""Estimate of one interned site in bytes."""
 
 
 class Numbers:
@@ -24,11 +22,16 @@ class Numbers:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
+        self.reset()
+
+    def reset(self) -> None:
+        """Show nothing held; a series that is not observed vanishes from backends, so kinds without handles show 0."""
         zeros = dict.fromkeys(semconv.KINDS, 0.0)
-        # A series that is not observed vanishes from backends: kinds without handles show 0.
         self.held: dict[str, float] = zeros
         self.oldest: dict[str, float] = zeros
         self.open: dict[str, float] = zeros
+        self.own: dict[str, float] = self._of_tracker()
+        """What the tracker itself costs, by metric name."""
 
     def update(self, detector: Detector, now: float) -> None:
         """Compute the values as of `now`, in monotonic seconds."""
@@ -40,23 +43,17 @@ class Numbers:
             if finding.reason.is_leak:
                 leaks[finding.first.kind] += finding.open
         self.open = leaks
+        self.own = self._of_tracker()
 
-    def own(self) -> Iterable[Own]:
-        """Return name, unit, meaning and reader of each figure about the tracker itself."""
+    def _of_tracker(self) -> dict[str, float]:
         tracker = self._tracker
-        return (
-            (semconv.METRIC_TRACKER_BYTES, "By", "Estimated memory of the tracker.", self._bytes),
-            (semconv.METRIC_TRACKER_DROPPED, "{handle}", "Releases not examined.", lambda: tracker.dropped),
-            (semconv.METRIC_TRACKER_ERRORS, "{error}", "Failures of the tracker itself.", lambda: tracker.errors),
-            (semconv.METRIC_TRACKER_IGNORED, "{handle}", "Handles of telemetry itself.", lambda: tracker.ignored),
-            (semconv.METRIC_TRACKER_SAMPLING, "1", "Part of acquisitions whose whole stack is taken.", self._rate),
-        )
-
-    def _bytes(self) -> float:
-        return sum(self.held.values()) * HANDLE_BYTES + len(self._tracker.sites) * 512
-
-    def _rate(self) -> float:
-        return self._tracker.sites.rate
+        return {
+            semconv.METRIC_TRACKER_BYTES: sum(self.held.values()) * HANDLE_BYTES + len(tracker.sites) * SITE_BYTES,
+            semconv.METRIC_TRACKER_DROPPED: float(tracker.dropped),
+            semconv.METRIC_TRACKER_ERRORS: float(tracker.errors),
+            semconv.METRIC_TRACKER_IGNORED: float(tracker.ignored),
+            semconv.METRIC_TRACKER_SAMPLING: tracker.sites.rate,
+        }
 
 
 def _age(tracker: Tracker, kind: str, now: float) -> float:

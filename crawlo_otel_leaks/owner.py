@@ -106,7 +106,7 @@ def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
         return task_over
     if not span_finished(handle.span):
         return False
-    if isinstance(handle.span, Unrecorded):
+    if isinstance(handle.span, Unrecorded):  # longer work below it would keep it alive
         return True
     starter = getattr(handle.span, STARTER, None)
     if starter is not None and starter == (handle.task or handle.thread.ident):

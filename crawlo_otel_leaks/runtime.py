@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
 from crawlo_otel_leaks.emitters.spans import Spans
 from crawlo_otel_leaks.numbers import Numbers
-from crawlo_otel_leaks.report import build, write
+from crawlo_otel_leaks.report import Page, build, write
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites
 from crawlo_otel_leaks.tracker import Tracker
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("crawlo_otel_leaks")
 JOIN: Final = 2.0
 """Seconds that an exit waits for the detector's thread."""
+PAUSE: Final = 1.0
+"""Seconds into a tick after which neither a fork nor an exit waits for it: an exporter hangs in it."""
 
 
 class Runtime:
@@ -47,30 +49,37 @@ class Runtime:
         self._spans = Spans(settings)
         self.detector = Detector(self.tracker, settings, [self._spans, Logs(), Metrics(self.numbers)])
         self.finders: list[Callable[[object], Handle | None]] = []
-        self._exits = exits.Exits(self)
-        self._tick = threading.Lock()
-        self._wake = threading.Event()
-        self._stopping = False
+        # Ticks call exporters, so whoever else takes it waits for a bounded time only. Reentrant,
+        # because an exporter may fork: `pause` then comes from the ticking thread itself.
+        self._tick = threading.RLock()
+        self._ticking_since: float | None = None
+        self._stopped = threading.Event()
         self._finished = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the detector's thread and the hooks for exit, fork and SIGTERM."""
-        self._exits.install()
+        with suppress_instrumentation():
+            self._spans.attach()
+        exits.install(self)
         self._start_thread()
 
     def stop(self) -> None:
         """Stop quietly: no verdict, no report; what was emitted so far stays."""
+        exits.remove(self)
         self._stop_thread()
-        self._exits.remove()
+        self.numbers.reset()
 
     def tick(self, now: float | None = None) -> None:
         """Run the detector once, now; also the detector thread's own step."""
         with self._tick, suppress_instrumentation():
-            if self._spans.attach():
-                self._exits.come_last()
-            self.detector.tick(now)
-            self.numbers.update(self.detector, self.tracker.clock() if now is None else now)
+            self._ticking_since = time.monotonic()
+            try:
+                self._spans.attach()
+                self.detector.tick(now)
+                self.numbers.update(self.detector, self.tracker.clock() if now is None else now)
+            finally:
+                self._ticking_since = None
 
     def end_scope(self, scope: Scope) -> None:
         """Have everything that a scope holds looked at, off the caller's thread."""
@@ -91,65 +100,89 @@ class Runtime:
             return
         self._finished = True
         self._stop_thread()
-        with self._tick, suppress_instrumentation():
-            self._spans.attach()
-            if exiting and any(self.tracker.held()):
-                # What only the collector can find is abandoned, not held; the interpreter collects next anyway.
-                gc.collect()
-            self.detector.finish(exiting=exiting)
-            self.numbers.update(self.detector, self.tracker.clock())
-            self.tracker.closed = True
-            for handle in self.tracker.held():
-                handle.let_go()
-            for path in self.settings.report:
-                self._write(exits.own_path(path))
+        if exiting and any(self.tracker.held()):
+            # What only the collector can find is abandoned, not held; the interpreter collects next anyway.
+            gc.collect()
+        if self._acquire_tick():
+            try:
+                self._judge_the_rest(exiting=exiting)
+            finally:
+                self._tick.release()
+        else:
+            _logger.warning("crawlo_otel_leaks: an exporter hangs; the end of the process is not judged")
+        self._let_go()
+        for path in self.settings.report:
+            self._write(exits.own_path(path))
 
     def forked(self) -> None:
         """Begin anew in a forked child: what is held was the parent's."""
+        global _lock  # noqa: PLW0603  (another thread of the parent may have held it)
+        _lock = threading.Lock()
+        self._tick, self._ticking_since = threading.RLock(), None
         self.tracker.clear()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
-        self._tick = threading.Lock()
+        self.numbers.reset()
         self._finished = False
         self._start_thread()
 
     def pause(self) -> None:
         """Wait for the running tick, so that a fork copies no lock of the host's that we hold."""
-        self._tick.acquire(timeout=JOIN)
+        self._acquire_tick()
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        if self._tick.locked():
+        with contextlib.suppress(RuntimeError):  # not this thread's: the wait was given up
             self._tick.release()
+
+    def _acquire_tick(self) -> bool:
+        since = self._ticking_since
+        left = PAUSE if since is None else since + PAUSE - time.monotonic()
+        return self._tick.acquire(timeout=max(0.0, left))
+
+    def _judge_the_rest(self, *, exiting: bool) -> None:
+        try:
+            with suppress_instrumentation():
+                self._spans.attach()
+                self.detector.finish(exiting=exiting)
+                self.numbers.update(self.detector, self.tracker.clock())
+        except Exception as error:  # noqa: BLE001  (the process ends as it would without us)
+            self.tracker.fail("exit", error)
+
+    def _let_go(self) -> None:
+        self.tracker.closed = True
+        for handle in self.tracker.held():
+            handle.let_go()
 
     def _write(self, path: str) -> None:
         try:
-            write(self.report(), path)
-        except OSError as error:
+            with suppress_instrumentation():
+                write(self.report(), path, Page(self.settings.trace_url))
+        except Exception as error:  # noqa: BLE001  (as above)
             _logger.warning("crawlo_otel_leaks: cannot write the report to %s: %s", path, error)
 
     def _start_thread(self) -> None:
-        self._stopping = False
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="crawlo-leaks-detector", daemon=True)
-        self._thread.start()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stopped,), name="crawlo-leaks-detector", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads, or a fork while the interpreter exits
+            self._thread = None
+            self.tracker.fail("detector thread", error)
 
     def _stop_thread(self) -> None:
-        self._stopping = True
-        self._wake.set()
+        self._stopped.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN)
 
-    def _run(self) -> None:
-        pid = os.getpid()
-        while not self._wake.wait(self.settings.scan_interval) and not self._stopping and os.getpid() == pid:
-            self._try_tick()
-
-    def _try_tick(self) -> None:
-        try:
-            self.tick()
-        except Exception as error:  # noqa: BLE001  (the detector must outlive a failure of its own)
-            self.tracker.fail("detector", error)
+    def _run(self, stopped: threading.Event) -> None:
+        while not stopped.wait(self.settings.scan_interval):
+            try:
+                self.tick()
+            except Exception as error:  # noqa: BLE001  (the detector must outlive a failure of its own)
+                self.tracker.fail("detector", error)
 
 
 _lock = threading.Lock()
@@ -178,12 +211,13 @@ def start(user: str, settings: Settings | None = None) -> Runtime | None:
 
 def stop(user: str) -> None:
     """Stop the detector when its last user goes."""
-    global _runtime  # noqa: PLW0603  (see start)
+    global _runtime
     with _lock:
         _users.discard(user)
-        if not _users and _runtime is not None:
-            _runtime.stop()
-            _runtime = None
+        if _users or _runtime is None:
+            return
+        last, _runtime = _runtime, None
+    last.stop()  # outside of the lock: it waits for a thread that may be in foreign code
 
 
 def _from_env() -> Settings:

@@ -111,6 +111,12 @@ def _reports(text: str) -> tuple[str, ...]:
     return paths
 
 
+def _trace_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or "{trace_id}" not in text:
+        raise SettingsError("an http or https URL that contains {trace_id}")
+    return text
+
+
 def _knob(default: Any, read: Callable[[str], Any]) -> Any:  # noqa: ANN401  (dataclasses.field is typed so)
     return field(default=default, metadata={"read": read})
 
@@ -136,6 +142,7 @@ class Settings:
     leak_spans: str = _knob("all", _choice(LEAK_SPANS))
     ignore: tuple[str, ...] = _knob((), _words)
     report: tuple[str, ...] = _knob((), _reports)
+    trace_url: str = _knob("", _trace_url)
     capture_paths: bool = _knob(default=True, read=_flag)
 
     @property

@@ -55,18 +55,18 @@ class Tracker:
         self.errors = 0
         self._told: set[str] = set()
 
-    def acquire(self, handle: Handle, frame: FrameType) -> Handle | None:
-        """Start to hold `handle`, acquired in `frame`; None if it is telemetry's own doing."""
+    def acquire(self, handle: Handle, frame: FrameType | None) -> Handle | None:
+        """Start to hold `handle`, acquired in `frame`; None if it is telemetry's or the interpreter's own doing."""
         if self.locate(handle, frame) is None:
             return None
         handle.acquired_at = self.clock()
         self.young[handle.kind][handle] = None
         return handle
 
-    def locate(self, handle: Handle, frame: FrameType) -> Handle | None:
+    def locate(self, handle: Handle, frame: FrameType | None) -> Handle | None:
         """Note where and by whom `handle` is being acquired, without holding it yet."""
         context = get_current()
-        if self.closed or (context and context.get(_SUPPRESS_INSTRUMENTATION_KEY)):
+        if frame is None or self.closed or (context and context.get(_SUPPRESS_INSTRUMENTATION_KEY)):
             self.ignored += 1
             return None
         handle.site, handle.stack = self.sites.at(frame)
@@ -138,7 +138,9 @@ class Tracker:
         return len(self.young[kind]) + len(self.old[kind])
 
     def clear(self) -> None:
-        """Forget all; for a forked child, whose handles are its parent's."""
+        """Forget all; for a forked child, whose handles are its parent's: dropping one is no leak of the child's."""
+        for handle in self.held():
+            handle.released_at = handle.acquired_at
         for shelf in (*self.young.values(), *self.old.values()):
             shelf.clear()
         self.abandoned.clear()

@@ -77,6 +77,7 @@ def test_run_without_a_report_is_an_error_that_says_why(program):
         (["run", "--report", "leaks.pdf", "--", "true"], "expected a path ending in one of .html"),
         (["run", "--report", "/nowhere/r.json", "--", "true"], "/nowhere is no folder"),
         (["report", "/nowhere.json"], "/nowhere.json"),
+        (["report", __file__], "expected"),
     ],
 )
 def test_a_wrong_call_is_told_and_exits_2(arguments, said, capsys):
@@ -98,6 +99,17 @@ def test_report_shows_a_file_turns_it_into_another_and_exits_1_for_leaks(program
     assert cli.main(["report", str(path), "--report", str(tmp_path / "r.sarif")]) == 1
     assert "LEAK DETECTED" in capsys.readouterr().out
     assert json.loads((tmp_path / "r.sarif").read_text())["version"] == "2.1.0"
+
+
+def test_report_as_a_page_links_traces_and_speaks_the_language(program, tmp_path, capsys):
+    path, page = tmp_path / "r.json", str(tmp_path / "r.html")
+    crawlo_leaks("run", "--report", path, "--", sys.executable, program(LEAKY))
+    link = "http://localhost:16686/trace/{trace_id}"
+    cli.main(["report", str(path), "--report", page, "--trace-url", link, "--lang", "zh"])
+    assert json.dumps({"trace_url": link, "lang": "zh"}) in Path(page).read_text()
+    capsys.readouterr()
+    assert cli.main(["report", str(path), "--report", page, "--lang", "xx"]) == 2
+    assert "lang='xx': expected one of en, zh" in capsys.readouterr().err
 
 
 def test_report_of_a_healthy_run_exits_0(program, tmp_path, capsys):

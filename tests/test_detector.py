@@ -264,6 +264,22 @@ def test_one_tick_has_a_budget(rig, monkeypatch):
         rig.runtime.tracker.release(handle)
 
 
+def test_one_that_cannot_be_looked_at_hides_no_other(rig):
+    class Broken(Fake):
+        __slots__ = ()
+
+        def progress(self):
+            raise RuntimeError("another release of the library")
+
+    handles = [take(rig, Broken()), take(rig)]
+    rig.pass_time(400, steps=40)
+    assert rig.verdicts == [("file", "held_too_long")]
+    assert rig.runtime.tracker.errors == 1
+    rig.runtime.tracker.errors = 0
+    for handle in handles:
+        rig.runtime.tracker.release(handle)
+
+
 def test_a_detector_of_its_own_needs_no_sinks(rig):
     detector = Detector(rig.runtime.tracker, Settings())
     rig.runtime.tracker.abandon(take(rig))

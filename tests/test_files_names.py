@@ -126,6 +126,7 @@ def test_a_wrapper_put_on_before_stays_below(rig, instrumentor, path, monkeypatc
 @pytest.mark.parametrize("make", [closure, proxy])
 def test_a_wrapper_put_on_afterwards_stays_and_ours_below_is_inert(rig, instrumentor, path, monkeypatch, make):
     calls = []
+    monkeypatch.setattr("builtins.open", builtin_open)  # what it is set back to afterwards
     instrumentor.instrument()
     theirs = make(calls)(open)
     monkeypatch.setattr("builtins.open", theirs)

@@ -30,6 +30,7 @@ def test_every_setting_is_read():
         LEAK_SPANS="sampled",
         IGNORE="*/vendor/*, http.session",
         REPORT="a.json:b.html",
+        TRACE_URL="https://jaeger/trace/{trace_id}",
         CAPTURE_PATHS="false",
     )
     assert refused == []
@@ -45,6 +46,7 @@ def test_every_setting_is_read():
         leak_spans="sampled",
         ignore=("*/vendor/*", "http.session"),
         report=("a.json", "b.html"),
+        trace_url="https://jaeger/trace/{trace_id}",
         capture_paths=False,
     )
 
@@ -73,6 +75,8 @@ def test_an_infinite_threshold_switches_a_kind_off():
         ("LEAK_SPANS", "some", "one of all, sampled, off"),
         ("REPORT", "leaks.pdf", "each ending in one of .html, .json, .sarif, .txt"),
         ("CAPTURE_PATHS", "2", "one of 1, true"),
+        ("TRACE_URL", "https://jaeger/trace/", "that contains {trace_id}"),
+        ("TRACE_URL", "javascript:{trace_id}", "an http or https URL"),
     ],
 )
 def test_nonsense_is_refused_with_variable_value_and_what_is_accepted(name, value, accepted):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from crawlo_otel_leaks.cli import paths
 from crawlo_otel_leaks.cli.errors import UsageError
-from crawlo_otel_leaks.report import formats, text
+from crawlo_otel_leaks.report import formats, html, text
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +23,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a JSON report")
     paths.add_report_option(parser)
+    parser.add_argument(
+        "--trace-url",
+        default="",
+        metavar="URL",
+        help="where the HTML page links traces to, e.g. http://localhost:16686/trace/{trace_id}",
+    )
+    parser.add_argument("--lang", default="", help=f"the HTML page's language, one of {', '.join(html.LANGUAGES)}")
     parser.set_defaults(command=_report)
 
 
@@ -30,8 +37,8 @@ def _report(arguments: argparse.Namespace) -> int:
     try:
         report = formats.read(arguments.file)
         for path in paths.checked(arguments.report):
-            formats.write(report, path)
-    except (OSError, formats.ReportError) as error:
+            formats.write(report, path, html.Page(arguments.trace_url, arguments.lang))
+    except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
     text.show(report, Console())
     return int(bool(report.accused))

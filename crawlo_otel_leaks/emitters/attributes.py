@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def of_leak(leak: Leak, count: int) -> Attributes:
     """Return what a leak span and its log event say. `crawlo.leak.held` is in seconds."""
-    return {
+    told: Attributes = {
         **of_handle(leak.kind, leak.name, leak.owner),
         semconv.HANDLE_ID: leak.id,
         semconv.LEAK_REASON: leak.reason.value,
@@ -25,6 +25,7 @@ def of_leak(leak: Leak, count: int) -> Attributes:
         semconv.ERROR_TYPE: leak.reason.value,
         **of_frame(leak.where),
     }
+    return {key: printable(value) if isinstance(value, str) else value for key, value in told.items()}
 
 
 def of_handle(kind: str, name: str, owner: Owner) -> Attributes:
@@ -38,7 +39,12 @@ def of_handle(kind: str, name: str, owner: Owner) -> Attributes:
         semconv.SPIDER_NAME: owner.spider,
         semconv.RUN_ID: owner.run_id,
     }
-    return {key: value for key, value in known.items() if value is not None}
+    return {key: printable(value) for key, value in known.items() if value is not None}
+
+
+def printable(text: str) -> str:
+    """Return the text as UTF-8 can carry it: one undecodable file name would cost its whole batch of telemetry."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def of_frame(frame: Frame) -> Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from opentelemetry import _logs, trace
@@ -24,14 +25,14 @@ class Logs:
 
     def __init__(self) -> None:
         self._logger = _logs.get_logger(semconv.SCOPE, __version__)
-        self._announced: set[int] = set()
+        self._announced: weakref.WeakSet[Leak] = weakref.WeakSet()
 
     def opened(self, leak: Leak, finding: Finding) -> None:
         """Write `crawlo.leak.detected` in the context of the acquiring span."""
         if not leak.reason.is_leak or finding.count < 10**finding.announced:
             return
         finding.announced += 1
-        self._announced.add(leak.id)
+        self._announced.add(leak)
         frame = leak.where
         taken = f"acquired at {frame.file}:{frame.line}"
         text = f"{leak.kind} {leak.name} {leak.reason.value}, held {leak.held:.1f} s, {taken}"
@@ -39,8 +40,8 @@ class Logs:
 
     def resolved(self, leak: Leak, finding: Finding) -> None:
         """Write `crawlo.leak.resolved` for a leak that was announced."""
-        if leak.id in self._announced:
-            self._announced.discard(leak.id)
+        if leak in self._announced:
+            self._announced.discard(leak)
             text = f"{leak.kind} {leak.name} released after {leak.held:.1f} s"
             self._emit(semconv.LEAK_RESOLVED, leak, finding.count, text, SeverityNumber.WARN)
 
@@ -57,7 +58,7 @@ class Logs:
                 context=context,
                 severity_number=severity,
                 severity_text=severity.name,
-                body=text,
+                body=attributes.printable(text),
                 attributes=attributes.of_leak(leak, count),
                 event_name=event,
             ),

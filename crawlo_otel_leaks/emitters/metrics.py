@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import metrics
 from opentelemetry.metrics import Observation
@@ -13,18 +13,34 @@ from crawlo_otel_leaks.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from opentelemetry.metrics import CallbackOptions
+    from opentelemetry.metrics import CallbackOptions, Meter
 
     from crawlo_otel_leaks.model import Finding, Handle, Leak
     from crawlo_otel_leaks.numbers import Numbers
 
-    Series = Callable[[], Iterable[Observation]]
+
+BOUNDARIES: Final = (0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
+"""Seconds; the SDK's own default buckets are made for milliseconds."""
+_OWN: Final = (
+    (semconv.METRIC_TRACKER_BYTES, "By", "Estimated memory of the tracker."),
+    (semconv.METRIC_TRACKER_DROPPED, "{handle}", "Releases not examined."),
+    (semconv.METRIC_TRACKER_ERRORS, "{error}", "Failures of the tracker itself."),
+    (semconv.METRIC_TRACKER_IGNORED, "{handle}", "Handles of telemetry itself."),
+    (semconv.METRIC_TRACKER_SAMPLING, "1", "Part of acquisitions whose whole stack is taken."),
+)
+
+
+class _Shown:
+    """Whose numbers the callbacks read: an instrument, once made, keeps its first callbacks for good."""
+
+    numbers: Numbers
 
 
 class Metrics:
     """A sink that counts leaks and records holds, and the gauges beside it."""
 
     def __init__(self, numbers: Numbers) -> None:
+        _Shown.numbers = numbers
         meter = metrics.get_meter(semconv.SCOPE, __version__)
         self._fingerprints: set[str] = set()
         self._leaks = meter.create_counter(
@@ -36,27 +52,9 @@ class Metrics:
             semconv.METRIC_HANDLE_DURATION,
             "s",
             "How long handles were held.",
+            explicit_bucket_boundaries_advisory=BOUNDARIES,
         )
-        meter.create_observable_up_down_counter(
-            semconv.METRIC_HANDLE_COUNT,
-            [_callback(lambda: _by_kind(numbers.held))],
-            "{handle}",
-            "Handles held now.",
-        )
-        meter.create_observable_gauge(
-            semconv.METRIC_HANDLE_AGE_MAX,
-            [_callback(lambda: _by_kind(numbers.oldest))],
-            "s",
-            "Age of the oldest handle.",
-        )
-        meter.create_observable_up_down_counter(
-            semconv.METRIC_LEAK_OPEN,
-            [_callback(lambda: _by_kind(numbers.open))],
-            "{leak}",
-            "Leaked handles that are still held.",
-        )
-        for name, unit, text, read in numbers.own():
-            meter.create_observable_gauge(name, [_callback(_reading(read))], unit, text)
+        _make_gauges(meter)
 
     def opened(self, leak: Leak, finding: Finding) -> None:
         """Count the leak."""
@@ -86,12 +84,31 @@ class Metrics:
         return fingerprint if fingerprint in self._fingerprints else semconv.OTHER
 
 
-def _callback(series: Series) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _options: series()
+def _make_gauges(meter: Meter) -> None:
+    meter.create_observable_up_down_counter(
+        semconv.METRIC_HANDLE_COUNT,
+        [lambda _: _by_kind(_Shown.numbers.held)],
+        "{handle}",
+        "Handles held now.",
+    )
+    meter.create_observable_gauge(
+        semconv.METRIC_HANDLE_AGE_MAX,
+        [lambda _: _by_kind(_Shown.numbers.oldest)],
+        "s",
+        "Age of the oldest handle.",
+    )
+    meter.create_observable_up_down_counter(
+        semconv.METRIC_LEAK_OPEN,
+        [lambda _: _by_kind(_Shown.numbers.open)],
+        "{leak}",
+        "Leaked handles that are still held.",
+    )
+    for name, unit, text in _OWN:
+        meter.create_observable_gauge(name, [_reading(name)], unit, text)
 
 
-def _reading(read: Callable[[], float]) -> Series:
-    return lambda: [Observation(read())]
+def _reading(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(_Shown.numbers.own[name])]
 
 
 def _by_kind(values: dict[str, float]) -> list[Observation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, Tracer
 
     from crawlo_otel_leaks.model import Finding, Handle, Leak
     from crawlo_otel_leaks.settings import Settings
@@ -35,6 +36,10 @@ class Starters(SpanProcessor):
         setattr(span, owner.STARTER, owner.this_starter())
 
 
+_noted: Final[weakref.WeakSet[TracerProvider]] = weakref.WeakSet()
+"""Providers that have a `Starters` already: a processor cannot be removed again."""
+
+
 class Spans:
     """A sink that writes spans, each with the start it had and the end it has."""
 
@@ -44,34 +49,35 @@ class Spans:
         self._plain = trace.get_tracer(semconv.SCOPE, __version__)
         self._always = self._plain
 
-    def attach(self) -> bool:
-        """Follow the global provider; True when it is an SDK's that was not known yet."""
+    def attach(self) -> None:
+        """Follow the global provider, which a program may set up after us."""
         provider = trace.get_tracer_provider()
         if provider is self._provider or not isinstance(provider, TracerProvider):
-            return False
+            return
         self._provider = provider
-        provider.add_span_processor(Starters())
+        if provider not in _noted:
+            _noted.add(provider)
+            provider.add_span_processor(Starters())
         self._plain = provider.get_tracer(semconv.SCOPE, __version__)
-        self._always = _unsampled_too(provider).get_tracer(semconv.SCOPE, __version__)
-        return True
+        # Kept, for a fork renews the resource of providers that live.
+        self._unsampled_too = _unsampled_too(provider)
+        self._always = self._unsampled_too.get_tracer(semconv.SCOPE, __version__)
 
     def opened(self, leak: Leak, finding: Finding) -> None:
         """Write `leak {kind}` from acquisition to detection, child of the acquiring span."""
         count = finding.count
-        if not leak.reason.is_leak or self._settings.leak_spans == "off" or (count > EACH and count & (count - 1)):
+        tracer = self._tracer(leak.owner.span)
+        if tracer is None or not leak.reason.is_leak or (count > EACH and count & (count - 1)):
             return
-        parent = leak.owner.span
-        sampled = parent is None or parent.trace_flags.sampled
-        if not sampled and self._settings.leak_spans == "sampled":
-            return
-        span = self._always.start_span(
+        span = tracer.start_span(
             f"leak {leak.kind}",
-            context=_under(parent),
+            context=_under(leak.owner.span),
             kind=SpanKind.INTERNAL,
             attributes=attributes.of_leak(leak, count),
             start_time=wall_ns(leak.acquired_at),
         )
-        span.set_status(Status(StatusCode.ERROR, f"{leak.kind} {leak.name} {leak.reason.value}"))
+        text = attributes.printable(f"{leak.kind} {leak.name} {leak.reason.value}")
+        span.set_status(Status(StatusCode.ERROR, text))
         span.end(wall_ns(leak.detected_at))
 
     def resolved(self, leak: Leak, finding: Finding) -> None:
@@ -84,6 +90,14 @@ class Spans:
                 held = (handle.released_at or handle.acquired_at) - handle.acquired_at
                 if held >= self._settings.hold_min and handle.span.get_span_context().trace_flags.sampled:
                     self._hold(handle, handle.released_at or handle.acquired_at)
+
+    def _tracer(self, parent: SpanContext | None) -> Tracer | None:
+        """Return who writes a leak below `parent`: None where it is not wanted; without a trace, the host's sampler."""
+        if self._settings.leak_spans == "all":
+            return self._always
+        if self._settings.leak_spans == "off" or (parent is not None and not parent.trace_flags.sampled):
+            return None
+        return self._plain if parent is None else self._always
 
     def _hold(self, handle: Handle, released_at: float) -> None:
         told = owner.describe(handle)
@@ -113,4 +127,5 @@ def _unsampled_too(provider: TracerProvider) -> TracerProvider:
         shutdown_on_exit=False,
         active_span_processor=provider._active_span_processor,  # noqa: SLF001  (no public way to share it)
         id_generator=provider.id_generator,
+        span_limits=provider._span_limits,  # noqa: SLF001  (as above)
     )

@@ -56,12 +56,13 @@ class FileHandle(Handle):
 
     def close(self) -> None:
         """Stand in for `raw.close`: an explicit close, or the second step of a drop."""
-        raw = self.let_go()
-        if raw is not None:
-            try:
-                if not self.abandoned:
-                    self.tracker.release(self)
-            finally:
+        raw = self.raw
+        try:
+            if self.let_go() and not self.abandoned:
+                self.tracker.release(self)
+        finally:
+            self.raw = None
+            if raw is not None:
                 _close(raw)
 
     @property
@@ -84,19 +85,22 @@ class FileHandle(Handle):
 
     def hand_over(self) -> None:
         """Stop watching a raw that has no buffer any more: it is the user's own, and dies by reference count."""
-        if self.let_go() is not None:
+        if self.let_go():
             self.tracker.forget(self)
+        self.raw = None
 
-    def let_go(self) -> FileIO | None:
-        """Leave the raw file as it was before; return it, None if that happened already."""
-        raw, self.raw = self.raw, None
-        if raw is not None:
-            self.ref = self.buffer = _gone
-            attributes = raw.__dict__
-            self.name = attributes.get("name", "")
-            attributes.pop("close", None)
-            attributes.pop("_dealloc_warn", None)
-        return raw
+    def let_go(self) -> bool:
+        """Leave the raw file as it was before; False if that happened already.
+
+        The raw is kept: another thread may have looked `close` up just before, and is about to call it.
+        """
+        if self.raw is None:
+            return False
+        self.ref = self.buffer = _gone
+        attributes = self.raw.__dict__
+        self.name = attributes.get("name", "")
+        attributes.pop("_dealloc_warn", None)
+        return attributes.pop("close", None) is not None
 
     def label(self) -> str:
         """Return the path; a temporary file gets its own after it was opened."""

@@ -47,7 +47,7 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
             raw = buffer.raw
             if type(raw) is fileio and raw.closefd:
                 handle = FileHandle(semconv.FILE)
-                if acquire(handle, _getframe(1)) is not None:
+                if acquire(handle, _getframe().f_back) is not None:
                     handle.attach(tracker, file, buffer, raw)
         except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
             tracker.fail("open", error)
@@ -60,7 +60,7 @@ def _open_unbuffered(tracker: Tracker, arguments: tuple[Any, ...]) -> TrackedFil
     raw = TrackedFileIO(*arguments)
     try:
         handle = UnbufferedHandle(semconv.FILE)
-        if raw.closefd and tracker.acquire(handle, _getframe(2)) is not None:
+        if raw.closefd and tracker.acquire(handle, _getframe(1).f_back) is not None:
             handle.attach(tracker, raw)
     except Exception as error:  # noqa: BLE001  (as in tracked_open)
         tracker.fail("open", error)

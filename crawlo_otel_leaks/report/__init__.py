@@ -2,5 +2,6 @@
 
 from crawlo_otel_leaks.report.build import build
 from crawlo_otel_leaks.report.formats import write
+from crawlo_otel_leaks.report.html import Page
 
-__all__ = ["build", "write"]
+__all__ = ["Page", "build", "write"]
