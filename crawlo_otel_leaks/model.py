@@ -71,13 +71,14 @@ class Frame(NamedTuple):
 class Site:
     """One place that acquires: its nearest user frames exactly, and one whole stack as a sample."""
 
-    __slots__ = ("acquired", "fingerprint", "frames", "holds", "leaked", "modules", "process", "sample")
+    __slots__ = ("acquired", "fingerprint", "frames", "holds", "latest", "leaked", "modules", "process", "sample")
 
     def __init__(self, frames: Stack, modules: tuple[str, ...]) -> None:
         self.frames = frames
         self.modules = modules
         self.sample: Stack = frames
         self.acquired = 0
+        self.latest: Handle | None = None
         self.leaked = False
         self.process = False
         self.holds: Holds | None = None

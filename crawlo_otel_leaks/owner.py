@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from contextvars import ContextVar
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -16,7 +17,7 @@ from crawlo_otel_leaks.model import Handle, Owner, Scope, ThreadOwner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from opentelemetry.trace import Span
 
@@ -117,7 +118,7 @@ def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
 def _working(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
     """Whether the thread still executes one of the functions it acquired the handle in."""
     near = [code for code, _ in handle.site.frames]
-    return any(code is step for step in _executing(frames.get(handle.thread.ident)) for code in near)
+    return any(code is step.f_code for step in _executing(frames.get(handle.thread.ident)) for code in near)
 
 
 def _task_over(ref: weakref.ref[asyncio.Task[Any]]) -> bool:
@@ -150,28 +151,41 @@ def adopt_global(handle: Handle) -> None:
             handle.process = handle.process or name != "__main__"
 
 
-def running(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
-    """Whether the function that acquired the handle is still being executed by its task or thread."""
+def acquiring_frame(handle: Handle, frames: Mapping[int, FrameType]) -> FrameType | None:
+    """Return the frame of the function that acquired the handle, while its task or thread still executes it."""
     code = handle.site.frames[0][0]
     task = handle.task() if handle.task else None
-    if task is not None and not task.done() and any(code is step for step in _awaiting(task)):
-        return True
-    return any(code is step for step in _executing(frames.get(handle.thread.ident)))
+    steps = _executing(frames.get(handle.thread.ident))
+    if task is not None and not task.done():
+        steps = chain(_awaiting(task), steps)
+    return next((frame for frame in steps if frame.f_code is code), None)
 
 
-def _executing(frame: FrameType | None) -> Iterator[CodeType]:
+def replaced(handle: Handle) -> bool:
+    """Whether the same task or thread has acquired at the same line since: a loop's next round.
+
+    What a local variable names now cannot be asked: up to Python 3.12, looking at a frame's locals
+    keeps what they were alive.
+    """
+    latest = handle.site.latest
+    if latest is None or latest is handle or latest.acquired_at < handle.acquired_at:
+        return False
+    return latest.thread is handle.thread and latest.task == handle.task
+
+
+def _executing(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
-        yield frame.f_code
+        yield frame
         frame = frame.f_back
 
 
-def _awaiting(task: asyncio.Task[Any]) -> Iterator[CodeType]:
+def _awaiting(task: asyncio.Task[Any]) -> Iterator[FrameType]:
     step: Any = task.get_coro()
     while step is not None:
-        code = getattr(step, "cr_code", None) or getattr(step, "gi_code", None) or getattr(step, "ag_code", None)
-        if code is None:
+        frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None) or getattr(step, "ag_frame", None)
+        if frame is None:
             return
-        yield code
+        yield frame
         step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
 
 

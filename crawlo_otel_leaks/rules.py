@@ -20,6 +20,11 @@ class Facts:
     idle: float | None = None
     """Seconds since it was last seen used; None where use cannot be seen."""
     in_use: bool = False
+    """Whether it was used since the last look, or something waits on it."""
+    running: bool = False
+    """Whether the function that acquired it is still being executed."""
+    replaced: bool = False
+    """Whether its owner has acquired at the same line since, as a loop does in its next round."""
     threshold: float = inf
     grace: float = 0.0
     owner_finished_for: float | None = None
@@ -66,7 +71,8 @@ class OwnerFinished:
 
     def holds(self, facts: Facts) -> bool:
         """Whether that lasted through the grace; what belongs to the process or to many is exempt."""
-        exempt = facts.process or facts.shared or facts.in_use
+        at_hand = facts.running and not facts.replaced
+        exempt = facts.process or facts.shared or facts.in_use or at_hand
         return not exempt and facts.past_grace(facts.owner_finished_for)
 
 
@@ -108,7 +114,7 @@ class HeldTooLong:
 
     def holds(self, facts: Facts) -> bool:
         """Whether it is."""
-        if facts.process or facts.in_use or facts.age <= facts.threshold:
+        if facts.process or facts.in_use or facts.running or facts.age <= facts.threshold:
             return False
         if facts.idle is None:
             return facts.crowd >= self.crowd
@@ -122,7 +128,7 @@ class Slow:
 
     def holds(self, facts: Facts) -> bool:
         """Whether it is."""
-        return not facts.process and facts.in_use and facts.age > facts.threshold
+        return not facts.process and (facts.in_use or facts.running) and facts.age > facts.threshold
 
 
 RULES: tuple[Rule, ...] = (

@@ -60,6 +60,7 @@ class Tracker:
         if self.locate(handle, frame) is None:
             return None
         handle.acquired_at = self.clock()
+        handle.site.latest = handle
         self.young[handle.kind][handle] = None
         return handle
 
@@ -85,6 +86,7 @@ class Tracker:
         """Start to hold `handle`, which was located as `origin` before."""
         self.move(handle, origin)
         handle.acquired_at = self.clock()
+        handle.site.latest = handle
         self.young[handle.kind][handle] = None
 
     def move(self, handle: Handle, origin: Handle) -> None:

@@ -62,12 +62,15 @@ class Watch:
         self._finished_at = self._since(self._finished_at, now, state=owner.finished(handle, frames))
         self._loop_closed_at = self._since(self._loop_closed_at, now, state=handle.loop_closed())
         idle = now - self._moved_at
-        busy = moved or handle.busy() or (not exiting and owner.running(handle, frames))
-        self.stuck = not known and not busy and idle > self.threshold
+        busy = moved or handle.busy()
+        frame = None if exiting else owner.acquiring_frame(handle, frames)
+        self.stuck = not known and not busy and frame is None and idle > self.threshold
         return Facts(
             age=now - handle.acquired_at,
             idle=idle if known else None,
             in_use=busy,
+            running=frame is not None,
+            replaced=owner.replaced(handle),
             threshold=self.threshold,
             grace=grace,
             owner_finished_for=_lasted(self._finished_at, now),

@@ -148,13 +148,30 @@ def test_a_background_thread_still_in_the_acquiring_function_does_not_finish(rig
     assert owner.describe(handles[0]).thread == "worker"
 
 
-def test_running_sees_the_acquiring_function_on_a_thread(rig):
+class Thing:
+    """What a handle may stand for."""
+
+
+class Known(Handle):
+    __slots__ = ("thing",)
+
+    def referent(self):
+        return self.thing
+
+
+def known(rig, thing, frame):
+    handle = Known("file")
+    handle.thing = thing
+    return rig.runtime.tracker.acquire(handle, frame)
+
+
+def test_the_acquiring_function_is_seen_on_a_thread(rig):
     handle = rig.runtime.tracker.acquire(Handle("file"), sys._getframe())
-    assert owner.running(handle, owner.current_frames())
-    assert not owner.running(take(rig), owner.current_frames())
+    assert owner.acquiring_frame(handle, owner.current_frames()) is sys._getframe()
+    assert owner.acquiring_frame(take(rig), owner.current_frames()) is None
 
 
-def test_running_sees_the_acquiring_function_in_a_suspended_task(rig):
+def test_the_acquiring_function_is_seen_in_a_suspended_task(rig):
     async def main():
         handles = []
 
@@ -167,13 +184,41 @@ def test_running_sees_the_acquiring_function_in_a_suspended_task(rig):
 
         task = asyncio.create_task(outer())
         await asyncio.sleep(0)
-        seen = owner.running(handles[0], {})
+        frame = owner.acquiring_frame(handles[0], {})
         task.cancel()
-        return seen, handles[0]
+        return frame, handles[0]
 
-    seen, handle = asyncio.run(main())
-    assert seen
-    assert not owner.running(handle, {})
+    frame, handle = asyncio.run(main())
+    assert frame.f_code.co_name == "hold"
+    assert owner.acquiring_frame(handle, {}) is None
+
+
+def test_a_job_loop_in_one_function_leaks_all_but_the_newest(rig, tracer):
+    for _ in range(3):
+        with tracer.start_as_current_span("job"):
+            rig.runtime.tracker.acquire(Handle("file"), sys._getframe())
+    rig.settle()
+    assert rig.verdicts == [("file", "owner_finished")] * 2
+
+
+def test_what_a_main_function_takes_in_a_first_span_and_uses_afterwards_is_at_hand(rig, tracer):
+    with tracer.start_as_current_span("set up"):
+        rig.runtime.tracker.acquire(Handle("file"), sys._getframe())
+    rig.settle()
+    assert rig.verdicts == []
+
+
+def test_what_another_thread_takes_at_the_same_line_replaces_nothing(rig):
+    handles = [take(rig) for _ in range(2)]
+    first, second = handles
+    assert owner.replaced(first)
+    assert not owner.replaced(second)
+    thread = threading.Thread(target=lambda: handles.append(take(rig)))
+    thread.start()
+    thread.join()
+    second.site.latest = handles[2]
+    handles[2].site = second.site
+    assert not owner.replaced(second)
 
 
 def test_a_session_used_after_its_owner_or_in_another_trace_is_shared(rig, tracer):
@@ -234,25 +279,16 @@ SINGLETON = None
 
 
 def test_what_a_module_names_belongs_to_the_process_and_a_main_scripts_is_shared(rig, monkeypatch):
-    class Thing:
-        pass
-
-    class Known(Handle):
-        __slots__ = ()
-
-        def referent(self):
-            return thing
-
     thing = Thing()
     module = sys.modules[__name__]
-    handle = rig.runtime.tracker.acquire(Known("file"), sys._getframe())
+    handle = known(rig, thing, sys._getframe())
     owner.adopt_global(handle)
     assert not handle.process
     monkeypatch.setattr(module, "SINGLETON", thing)
     owner.adopt_global(handle)
     assert handle.process
 
-    script = rig.runtime.tracker.acquire(Known("file"), sys._getframe())
+    script = known(rig, thing, sys._getframe())
     script.site.modules = ("__main__",)
     monkeypatch.setattr(sys.modules["__main__"], "SINGLETON", thing, raising=False)
     owner.adopt_global(script)

@@ -63,6 +63,7 @@ def test_the_strongest_verdict_wins():
         {"exiting": True},
         {"idle": 99.0},
         {"in_use": True},
+        {"running": True},
     ],
 )
 def test_what_belongs_to_the_process_is_exempt_from_all_but_abandonment(known):
@@ -79,6 +80,12 @@ def test_what_is_shared_outlives_whoever_took_it_first_but_not_its_loop_or_scope
 def test_what_is_in_use_is_never_held_too_long_nor_left_by_its_owner():
     assert judge(facts(in_use=True, idle=99.0, owner_finished_for=99.0)) is Reason.SLOW
     assert judge(facts(in_use=True, age=59.0, owner_finished_for=99.0)) is None
+
+
+def test_a_function_that_still_runs_has_it_at_hand_until_it_takes_the_next():
+    assert judge(facts(running=True, idle=99.0)) is Reason.SLOW
+    assert judge(facts(running=True, age=59.0, owner_finished_for=99.0)) is None
+    assert judge(facts(running=True, replaced=True, owner_finished_for=99.0)) is Reason.OWNER_FINISHED
 
 
 def test_a_daemon_thread_cut_off_at_exit_is_not_to_blame():
