@@ -8,6 +8,15 @@ from receiver import HttpReceiver
 
 DROPPED = ("dropped.txt", "abandoned")
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Coverage forks badly beside busy threads: a child inherits its lock as it is."""
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
 
 @pytest.fixture
 def receiver():
