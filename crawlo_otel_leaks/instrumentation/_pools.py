@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
-from crawlo_otel_leaks.blame import exhaustion, note, tell
+from crawlo_otel_leaks.blame import note, of_pool, tell
 from crawlo_otel_leaks.model import Handle, Progress
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
+
+    from typing_extensions import Self
 
     from crawlo_otel_leaks.runtime import Runtime
 
@@ -87,6 +89,11 @@ class PoolWatch:
         del connection
         return None
 
+    def out(self, pool: Any, connection: Any) -> bool:
+        """Whether the pool still counts a connection as out, after a release that did not come through."""
+        del pool, connection
+        return False
+
     # -- wrappers ---------------------------------------------------------------------------------------
 
     def acquire(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -105,8 +112,23 @@ class PoolWatch:
 
     def release(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a method that takes a connection back."""
-        self.gave_back(args[0] if args else next(iter(kwargs.values()), None))
+        del pool
+        self.gave_back(_connection(args, kwargs))
         return wrapped(*args, **kwargs)
+
+    async def release_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a coroutine that takes a connection back; cancelled, it may leave it out."""
+        connection = _connection(args, kwargs)
+        handle = self._handles.pop(id(connection), None)
+        try:
+            return await wrapped(*args, **kwargs)
+        except BaseException:
+            if handle is not None and self.out(pool, connection):
+                self._handles[id(connection)], handle = handle, None
+            raise
+        finally:
+            if handle is not None:
+                self._end(handle)
 
     # -- bookkeeping ------------------------------------------------------------------------------------
 
@@ -133,14 +155,20 @@ class PoolWatch:
         """Record a release; before the wrapped one, after which another may hold the connection."""
         handle = self._handles.pop(id(connection), None)
         if handle is not None:
-            handle.pool.held.pop(handle, None)
-            self.tracker.release(handle)
+            self._end(handle)
 
-    def blame(self, pool: Pool, wait: Wait, waited: float, error: BaseException) -> None:
+    def _end(self, handle: ConnectionHandle) -> None:
+        handle.pool.held.pop(handle, None)
+        handle.connection = None  # nobody is to be told of its end
+        self.tracker.release(handle)
+
+    def blame(self, pool: Pool, wait: Wait, error: BaseException) -> None:
         """Tell the waiter's exception and span who holds what it waited for."""
-        found = exhaustion(pool, waited, self.tracker.clock())
+        found = of_pool(pool, wait, self.tracker.clock())
         note(error, found)
-        tell(found, wait.span)
+        if not wait.told:
+            wait.told = True
+            tell(found, wait.span)
 
     def safely(self, where: str, step: Callable[..., None], *args: Any) -> None:
         """The host has what it asked for; that we cannot watch it is our failure alone."""
@@ -165,6 +193,10 @@ class PoolWatch:
         return Pool(self.kind, self.name(thing), read, self.silent())
 
 
+def _connection(args: Arguments, kwargs: Keywords) -> object:
+    return args[0] if args else next(iter(kwargs.values()), None)
+
+
 class Waiting:
     """Asking for a connection: entered when it is asked for, left when it is there or refused.
 
@@ -179,7 +211,7 @@ class Waiting:
         self._frame = frame
         self._wait: Wait | None = None
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> Self:
         """Begin to wait, unless it is telemetry that asks."""
         self._watch.safely("wait", self._begin)
         return self
@@ -221,4 +253,4 @@ class Waiting:
         cut_off = isinstance(error, asyncio.CancelledError) and waited >= self._watch.patience
         if cut_off or self._watch.refused(error):
             pool.timeouts += 1
-            self._watch.blame(pool, wait, waited, error)
+            self._watch.blame(pool, wait, error)
