@@ -85,8 +85,9 @@ class RedisWatch(PoolWatch):
             Point(asyn, "ConnectionPool.release", self.release_async, "asyncio"),
             Point(asyn, "ConnectionPool.get_connection", self.acquire_async, "asyncio"),
             Point(asyn, "BlockingConnectionPool.get_connection", self.acquire_async, "asyncio"),
-            Point(cluster, "ClusterNode.release", self.release, "cluster"),
-            Point(cluster, "ClusterNode.acquire_connection", self.acquire, "cluster"),
+            # Before it had a release of its own, a node's connection was out only within one call.
+            Point(cluster, "ClusterNode.release", self.release, "cluster", optional=True),
+            Point(cluster, "ClusterNode.acquire_connection", self.acquire, "cluster", optional=True),
         ]
 
 
