@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from crawlo_otel_leaks import exits
+from crawlo_otel_leaks import blame, exits
 from crawlo_otel_leaks.detector import Detector
 from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
+from crawlo_otel_leaks.emitters.pools import PoolMetrics
 from crawlo_otel_leaks.emitters.spans import Spans
 from crawlo_otel_leaks.numbers import Numbers
+from crawlo_otel_leaks.pool import Pools
 from crawlo_otel_leaks.report import Page, build, write
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites
@@ -25,6 +27,7 @@ from crawlo_otel_leaks.tracker import Tracker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawlo_otel_leaks.findings import Sink
     from crawlo_otel_leaks.model import Handle, Scope
     from crawlo_otel_leaks.report.model import Report
 
@@ -47,7 +50,10 @@ class Runtime:
         )
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
-        self.detector = Detector(self.tracker, settings, [self._spans, Logs(), Metrics(self.numbers)])
+        self._logs, self._pool_metrics = Logs(), PoolMetrics()
+        sinks: list[Sink] = [self._spans, self._logs, Metrics(self.numbers), self._pool_metrics]
+        self.detector = Detector(self.tracker, settings, sinks)
+        self.pools = Pools()
         self.finders: list[Callable[[object], Handle | None]] = []
         # Ticks call exporters, so whoever else takes it waits for a bounded time only. Reentrant,
         # because an exporter may fork: `pause` then comes from the ticking thread itself.
@@ -76,8 +82,9 @@ class Runtime:
             self._ticking_since = time.monotonic()
             try:
                 self._spans.attach()
+                now = self.tracker.clock() if now is None else now
                 self.detector.tick(now)
-                self.numbers.update(self.detector, self.tracker.clock() if now is None else now)
+                self._publish(now)
             finally:
                 self._ticking_since = None
 
@@ -120,6 +127,7 @@ class Runtime:
         _lock = threading.Lock()
         self._tick, self._ticking_since = threading.RLock(), None
         self.tracker.clear()
+        self.pools.clear()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
@@ -145,9 +153,18 @@ class Runtime:
             with suppress_instrumentation():
                 self._spans.attach()
                 self.detector.finish(exiting=exiting)
-                self.numbers.update(self.detector, self.tracker.clock())
+                self._publish(self.tracker.clock())
         except Exception as error:  # noqa: BLE001  (the process ends as it would without us)
             self.tracker.fail("exit", error)
+
+    def _publish(self, now: float) -> None:
+        """Bring up to date what gauges show, and tell who waits in vain."""
+        self.numbers.update(self.detector, now)
+        self._pool_metrics.update(self.pools, self.detector.findings, now)
+        for pool, wait in self.pools.late(now, self.settings.pool_wait):
+            blame.tell(blame.of_pool(pool, wait, now), wait.span)
+        while blame.exhaustions:
+            self._logs.exhausted(blame.exhaustions.popleft())
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -125,7 +125,7 @@ def _knob(default: Any, read: Callable[[str], Any]) -> Any:  # noqa: ANN401  (da
 class Settings:
     """What the user may choose; each field is `CRAWLO_OTEL_LEAKS_<NAME>` in the environment.
 
-    `grace`, `scan_interval`, `hold_min` and the values of `thresholds` are seconds.
+    `grace`, `scan_interval`, `hold_min`, `pool_wait` and the values of `thresholds` are seconds.
     """
 
     enabled: bool = _knob(default=True, read=_flag)
@@ -140,6 +140,7 @@ class Settings:
     hold_spans: frozenset[str] = _knob(DEFAULT_HOLD_SPANS, _kinds)
     hold_min: float = _knob(0.1, _seconds(0.0))
     leak_spans: str = _knob("all", _choice(LEAK_SPANS))
+    pool_wait: float = _knob(5.0, _seconds(0.0))
     ignore: tuple[str, ...] = _knob((), _words)
     report: tuple[str, ...] = _knob((), _reports)
     trace_url: str = _knob("", _trace_url)

@@ -174,13 +174,24 @@ def resolve(stack: Stack) -> tuple[Frame, ...]:
     return tuple(_frame(code, lasti) for code, lasti in stack)
 
 
+def place(site: Site) -> Frame:
+    """Return the site's nearest frame without its source text: no file is read."""
+    code, lasti = site.frames[0]
+    return Frame(getattr(code, "co_qualname", code.co_name), _path(code), _line(code, lasti))
+
+
 def _frame(code: CodeType, lasti: int) -> Frame:
-    line = next(
-        (line for start, end, line in code.co_lines() if start <= lasti < end and line is not None),
-        code.co_firstlineno,
-    )
-    file = code.co_filename if code.co_filename.startswith("<") else os.path.abspath(code.co_filename)  # noqa: PTH100
+    file, line = _path(code), _line(code, lasti)
     return Frame(getattr(code, "co_qualname", code.co_name), file, line, linecache.getline(file, line).strip())
+
+
+def _path(code: CodeType) -> str:
+    return code.co_filename if code.co_filename.startswith("<") else os.path.abspath(code.co_filename)  # noqa: PTH100
+
+
+def _line(code: CodeType, lasti: int) -> int:
+    lines = (line for start, end, line in code.co_lines() if start <= lasti < end and line is not None)
+    return next(lines, code.co_firstlineno)
 
 
 def fingerprint(kind: str, site: Site) -> str:

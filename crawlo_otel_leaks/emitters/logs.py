@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from crawlo_otel_leaks.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crawlo_otel_leaks.blame import Exhaustion
     from crawlo_otel_leaks.model import Finding, Handle, Leak
 
 
@@ -47,6 +49,23 @@ class Logs:
 
     def released(self, handles: Sequence[Handle]) -> None:
         """Nothing: what was given back in time is no event."""
+
+    def exhausted(self, exhaustion: Exhaustion) -> None:
+        """Write `crawlo.pool.exhausted` in the context of the waiter's span."""
+        context = Context()
+        if exhaustion.waiter.is_valid:
+            context = trace.set_span_in_context(trace.NonRecordingSpan(exhaustion.waiter), context)
+        self._logger.emit(
+            LogRecord(
+                timestamp=time.time_ns(),
+                context=context,
+                severity_number=SeverityNumber.WARN,
+                severity_text=SeverityNumber.WARN.name,
+                body=attributes.printable(str(exhaustion)),
+                attributes=exhaustion.attributes(),
+                event_name=semconv.POOL_EXHAUSTED,
+            ),
+        )
 
     def _emit(self, event: str, leak: Leak, count: int, text: str, severity: SeverityNumber) -> None:
         context = Context()

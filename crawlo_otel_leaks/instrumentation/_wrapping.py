@@ -37,6 +37,8 @@ class Point(NamedTuple):
     wrapper: Wrapper
     group: str = ""
     """Points of one module that make sense only together; in the table, the ends of a handle come first."""
+    optional: bool = False
+    """Whether some supported releases do without it."""
 
 
 class Stand(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stub alone
@@ -129,7 +131,8 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         except Exception as error:  # noqa: BLE001  (it would come out of the program's import)
             # Another release of the library: what is there is watched, what is not is told. Without
             # the end of a handle, its beginning is not watched either.
-            tracker.fail(f"{point.module}.{point.path}", error)
+            if not point.optional:
+                tracker.fail(f"{point.module}.{point.path}", error)
             self._broken |= {point.group} - {""}
 
     def _wrap(self, point: Point) -> None:

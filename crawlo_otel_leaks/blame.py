@@ -1,0 +1,144 @@
+"""Who holds what somebody waits for in vain: the sentence for an exception, a span and the log."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from crawlo_otel_leaks import owner, semconv, sites
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opentelemetry.trace import Span, SpanContext
+
+    from crawlo_otel_leaks.model import Handle, Site
+    from crawlo_otel_leaks.pool import Pool, Wait
+
+PLACES: Final = 5
+"""Sites that a sentence names; the rest is summed up."""
+LOOK: Final = 10_000
+"""Handles looked at for one sentence."""
+KEPT: Final = 1_000
+"""Exhaustions kept for the detector's thread between two ticks."""
+_logger = logging.getLogger("crawlo_otel_leaks")
+
+
+@dataclass(frozen=True)
+class Holders:
+    """All handles that one site holds of something, as of one moment. `oldest` is seconds."""
+
+    count: int
+    oldest: float
+    where: str
+    finished: bool
+    span: SpanContext | None
+
+    def __str__(self) -> str:
+        state = " (owner finished)" if self.finished else ""
+        return f"{self.count} since up to {self.oldest:.0f} s by {self.where}{state}"
+
+
+@dataclass(frozen=True)
+class Exhaustion:
+    """Somebody wanted one more, waited `waited` seconds, and got none, or got it late."""
+
+    what: str
+    kind: str
+    name: str
+    held: int
+    limit: int | None
+    waited: float
+    holders: tuple[Holders, ...]
+    waiter: SpanContext
+
+    def __str__(self) -> str:
+        of = f"{self.held} of {self.limit}" if self.limit is not None else str(self.held)
+        return (
+            f"{of} {self.what} held: {', '.join(self.places)}{self._trace}" if self.held else f"{of} {self.what} held"
+        )
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Who holds, the largest group first, the smallest ones summed up."""
+        named = tuple(str(one) for one in self.holders[:PLACES])
+        rest = sum(one.count for one in self.holders[PLACES:])
+        return (*named, f"{rest} elsewhere") if rest else named
+
+    @property
+    def _trace(self) -> str:
+        spans = [one.span for one in self.holders if one.span is not None]
+        return f"; trace {spans[0].trace_id:032x}" if spans else ""
+
+    def attributes(self) -> dict[str, str | int | float | tuple[str, ...]]:
+        """Return what the event says."""
+        known: dict[str, str | int | float | tuple[str, ...] | None] = {
+            semconv.HANDLE_KIND: self.kind,
+            semconv.POOL_NAME: self.name,
+            semconv.POOL_HELD: self.held,
+            semconv.POOL_LIMIT: self.limit,
+            semconv.POOL_WAITED: self.waited,
+            semconv.POOL_HOLDERS: self.places,
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+exhaustions: Final[deque[Exhaustion]] = deque(maxlen=KEPT)
+"""For the log, which only the detector's thread writes."""
+
+
+def of_pool(pool: Pool, wait: Wait, now: float) -> Exhaustion:
+    """Return who holds a pool's connections now, to somebody who waits for one."""
+    limits = pool.read()
+    held = list(pool.held)
+    return Exhaustion(
+        what=f"connections of pool {pool.name}",
+        kind=pool.kind,
+        name=pool.name,
+        held=len(held),
+        limit=limits.max if limits else None,
+        waited=now - wait.since,
+        holders=holders(held, now),
+        waiter=wait.span.get_span_context(),
+    )
+
+
+def holders(handles: Iterable[Handle], now: float) -> tuple[Holders, ...]:
+    """Group handles by the line that acquired them, the largest group first."""
+    by_site: dict[Site, list[Handle]] = {}
+    for _, handle in zip(range(LOOK), handles, strict=False):
+        by_site.setdefault(handle.site, []).append(handle)
+    return tuple(_group(group, now) for group in sorted(by_site.values(), key=len, reverse=True))
+
+
+def _group(group: list[Handle], now: float) -> Holders:
+    oldest = min(group, key=lambda handle: handle.acquired_at)
+    frame = sites.place(oldest.site)
+    return Holders(
+        count=len(group),
+        oldest=now - oldest.acquired_at,
+        where=f"{sites.portable(frame.file)}:{frame.line} {frame.function.rpartition('.')[2]}",
+        finished=owner.finished(oldest, {}),
+        span=oldest.span.get_span_context() if oldest.span else None,
+    )
+
+
+def tell(exhaustion: Exhaustion, span: Span) -> None:
+    """Write it on the waiter's span, with links to the holders' spans, and keep it for the log."""
+    exhaustions.append(exhaustion)
+    span.add_event(semconv.POOL_EXHAUSTED, exhaustion.attributes())
+    for one in exhaustion.holders[:PLACES]:
+        if one.span is not None:
+            span.add_link(one.span, {semconv.HANDLE_KIND: exhaustion.kind})
+
+
+def note(error: BaseException, exhaustion: Exhaustion) -> None:
+    """Add the sentence to an exception; Python 3.10 prints no notes, so log it there."""
+    text = str(exhaustion)
+    if hasattr(error, "add_note"):
+        error.add_note(text)
+        return
+    error.__notes__ = [*getattr(error, "__notes__", []), text]  # PEP 678's name
+    _logger.warning("crawlo_otel_leaks: %s", text)

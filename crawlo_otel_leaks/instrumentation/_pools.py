@@ -1,0 +1,256 @@
+"""What all connection pools have in common: somebody waits, holds, gives back, or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+
+from crawlo_otel_leaks.blame import note, of_pool, tell
+from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.pool import Limits, Pool, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+    from typing_extensions import Self
+
+    from crawlo_otel_leaks.runtime import Runtime
+
+    Wrapped = Callable[..., Any]
+    Arguments = tuple[Any, ...]
+    Keywords = dict[str, Any]
+
+
+class ConnectionHandle(Handle):
+    """A connection that was taken out of a pool."""
+
+    __slots__ = ("connection", "pool", "watch")
+    connection: weakref.ref[Any] | None
+    pool: Pool
+    watch: PoolWatch
+
+    def busy(self) -> bool:
+        """Whether a command runs on it right now, as far as the library shows that."""
+        connection = self.referent()
+        return connection is not None and self.watch.working(connection)
+
+    def progress(self) -> Progress:
+        """Tell use by what the library counts, or by nothing."""
+        connection = self.referent()
+        return Progress(None if connection is None else self.watch.used(connection))
+
+    def referent(self) -> object | None:
+        """Return the connection while it lives."""
+        return self.connection() if self.connection else None
+
+
+class PoolWatch:
+    """The wrappers for one library's pools; what differs is in the methods that subclasses override."""
+
+    kind: str
+
+    def __init__(self, running: Runtime) -> None:
+        self.tracker = running.tracker
+        self.patience = running.settings.pool_wait
+        self._pools = running.pools
+        self._handles: dict[int, ConnectionHandle] = {}
+        running.finders.append(self.find)
+
+    # -- what a library says of itself ------------------------------------------------------------------
+
+    def name(self, pool: Any) -> str:
+        """Return the pool's name: the program's own, else `server:port/namespace`; never a secret."""
+        raise NotImplementedError
+
+    def limits(self, pool: Any) -> Limits:
+        """Return the pool's sizes."""
+        raise NotImplementedError
+
+    def refused(self, error: BaseException) -> bool:
+        """Whether the pool had none left, rather than the server having failed."""
+        raise NotImplementedError
+
+    def silent(self) -> frozenset[str]:
+        """Return the metrics that the library, or another instrumentation, emits itself."""
+        return frozenset()
+
+    def working(self, connection: Any) -> bool:
+        """Whether a command runs on the connection right now."""
+        del connection
+        return False
+
+    def used(self, connection: Any) -> object:
+        """Return a token that differs once the connection was used again."""
+        del connection
+        return None
+
+    def out(self, pool: Any, connection: Any) -> bool:
+        """Whether the pool still counts a connection as out, after a release that did not come through."""
+        del pool, connection
+        return False
+
+    # -- wrappers ---------------------------------------------------------------------------------------
+
+    def acquire(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a method that returns a connection."""
+        with Waiting(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
+            connection = wrapped(*args, **kwargs)
+            wait.got(connection)
+        return connection
+
+    async def acquire_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a coroutine that returns a connection."""
+        with Waiting(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
+            connection = await wrapped(*args, **kwargs)
+            wait.got(connection)
+        return connection
+
+    def release(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a method that takes a connection back."""
+        del pool
+        self.gave_back(_connection(args, kwargs))
+        return wrapped(*args, **kwargs)
+
+    async def release_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a coroutine that takes a connection back; cancelled, it may leave it out."""
+        connection = _connection(args, kwargs)
+        handle = self._handles.pop(id(connection), None)
+        try:
+            return await wrapped(*args, **kwargs)
+        except BaseException:
+            if handle is not None and self.out(pool, connection):
+                self._handles[id(connection)], handle = handle, None
+            raise
+        finally:
+            if handle is not None:
+                self._end(handle)
+
+    # -- bookkeeping ------------------------------------------------------------------------------------
+
+    def find(self, thing: object) -> Handle | None:
+        """Return the handle of a connection."""
+        handle = self._handles.get(id(thing))
+        return handle if handle is not None and handle.referent() is thing else None
+
+    def pool_of(self, thing: Any) -> Pool:
+        """Return the tracker's pool for the library's."""
+        return self._pools.of(thing, self._make)
+
+    def enter(self, pool: Pool, connection: Any, origin: Handle) -> None:
+        """Hold a connection that somebody got."""
+        handle = ConnectionHandle(self.kind, pool.name)
+        handle.pool, handle.watch = pool, self
+        key = id(connection)
+        handle.connection = weakref.ref(connection, lambda _: self._collected(key, handle))
+        self.tracker.enter(handle, origin)
+        self._handles[key] = handle
+        pool.held[handle] = None
+
+    def gave_back(self, connection: object) -> None:
+        """Record a release; before the wrapped one, after which another may hold the connection."""
+        handle = self._handles.pop(id(connection), None)
+        if handle is not None:
+            self._end(handle)
+
+    def _end(self, handle: ConnectionHandle) -> None:
+        handle.pool.held.pop(handle, None)
+        handle.connection = None  # nobody is to be told of its end
+        self.tracker.release(handle)
+
+    def blame(self, pool: Pool, wait: Wait, error: BaseException) -> None:
+        """Tell the waiter's exception and span who holds what it waited for."""
+        found = of_pool(pool, wait, self.tracker.clock())
+        note(error, found)
+        if not wait.told:
+            wait.told = True
+            tell(found, wait.span)
+
+    def safely(self, where: str, step: Callable[..., None], *args: Any) -> None:
+        """The host has what it asked for; that we cannot watch it is our failure alone."""
+        try:
+            step(*args)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
+            self.tracker.fail(f"{type(self).__name__} {where}", error)
+
+    def _collected(self, key: int, handle: ConnectionHandle) -> None:
+        if self._handles.get(key) is handle:
+            del self._handles[key]
+        # Its pool stays charged: it remains among those that a waiter is told.
+        self.tracker.abandon(handle)
+
+    def _make(self, thing: Any) -> Pool:
+        ref = weakref.ref(thing)
+
+        def read() -> Limits | None:
+            alive = ref()
+            return None if alive is None else self.limits(alive)
+
+        return Pool(self.kind, self.name(thing), read, self.silent())
+
+
+def _connection(args: Arguments, kwargs: Keywords) -> object:
+    return args[0] if args else next(iter(kwargs.values()), None)
+
+
+class Waiting:
+    """Asking for a connection: entered when it is asked for, left when it is there or refused.
+
+    Nothing in here may raise: the host's own result or exception is all that leaves.
+    """
+
+    __slots__ = ("_frame", "_library_pool", "_pool", "_wait", "_watch")
+
+    def __init__(self, watch: PoolWatch, library_pool: Any, frame: FrameType) -> None:
+        self._watch = watch
+        self._library_pool = library_pool
+        self._frame = frame
+        self._wait: Wait | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to wait, unless it is telemetry that asks."""
+        self._watch.safely("wait", self._begin)
+        return self
+
+    def got(self, connection: Any) -> None:
+        """Tell what was asked for is there."""
+        if self._wait is not None:
+            self._watch.safely("acquire", self._enter, connection)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop waiting; if it was in vain, tell who holds what."""
+        if self._wait is not None:
+            self._watch.safely("acquire", self._end, self._wait, error)
+
+    def _begin(self) -> None:
+        tracker = self._watch.tracker
+        origin = tracker.locate(ConnectionHandle(self._watch.kind), self._frame)
+        if origin is not None:
+            self._pool = self._watch.pool_of(self._library_pool)
+            self._wait = Wait(origin, trace.get_current_span(), tracker.clock())
+            self._pool.waiting[self._wait] = None
+
+    def _enter(self, connection: Any) -> None:
+        if self._wait is not None:
+            self._watch.enter(self._pool, connection, self._wait.origin)
+
+    def _end(self, wait: Wait, error: BaseException | None) -> None:
+        pool = self._pool
+        pool.waiting.pop(wait, None)
+        waited = self._watch.tracker.clock() - wait.since
+        if error is None:
+            pool.waits.append(waited)
+            return
+        cut_off = isinstance(error, asyncio.CancelledError) and waited >= self._watch.patience
+        if cut_off or self._watch.refused(error):
+            pool.timeouts += 1
+            self._watch.blame(pool, wait, error)

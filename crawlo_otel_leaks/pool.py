@@ -1,0 +1,111 @@
+"""Connection pools as the tracker sees them: who holds, who waits, what they allow."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.trace import Span
+
+    from crawlo_otel_leaks.model import Handle
+
+RECENT: Final = 2_000
+"""Waits and creations kept between two ticks; older ones are dropped."""
+LOSSES: Final = 10
+"""Newest losses that tell the present rate."""
+
+
+class Limits(NamedTuple):
+    """A pool's sizes as its library knows them; None where it has no such number."""
+
+    max: int | None = None
+    idle: int | None = None
+    idle_min: int | None = None
+    idle_max: int | None = None
+
+
+class Wait:
+    """Somebody waiting for a connection since `since`, in monotonic seconds."""
+
+    __slots__ = ("origin", "since", "span", "told")
+
+    def __init__(self, origin: Handle, span: Span, since: float) -> None:
+        self.origin = origin
+        self.span = span
+        self.since = since
+        self.told = False
+
+
+class Pool:
+    """A pool, named as semantic conventions do and never by a secret. Durations are seconds."""
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        read: Callable[[], Limits | None],
+        silent: frozenset[str] = frozenset(),
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.read = read
+        """Returns the newest sizes, None once the library's pool is gone."""
+        self.silent = silent
+        """Metrics that the library, or another instrumentation, emits itself."""
+        self.held: dict[Handle, None] = {}
+        """What is out, oldest first; also what was collected while the library's pool stays charged for it."""
+        self.waiting: dict[Wait, None] = {}
+        self.timeouts = 0
+        self.timeouts_told = 0
+        self.waits: deque[float] = deque(maxlen=RECENT)
+        self.creations: deque[float] = deque(maxlen=RECENT)
+
+    def eta(self, lost: list[float], now: float) -> float | None:
+        """Return the seconds until nothing is left at the present rate of loss; None while nothing is being lost.
+
+        `lost` says when each leaked connection was acquired, in monotonic seconds. The rate is that of
+        the newest `LOSSES` until now, so that it falls while nothing more is lost.
+        """
+        limits = self.read()
+        recent = sorted(lost)[-LOSSES:]
+        if limits is None or limits.max is None or len(recent) < 2 or now <= recent[0]:  # noqa: PLR2004  (a rate needs two)
+            return None
+        rate = (len(recent) - 1) / (now - recent[0])
+        return max(limits.max - len(lost), 0) / rate
+
+
+class Pools:
+    """The pools of the process, by identity of the library's object, which is never kept alive."""
+
+    def __init__(self) -> None:
+        self._pools: dict[int, tuple[weakref.ref[Any], Pool]] = {}
+
+    def of(self, thing: Any, make: Callable[[Any], Pool]) -> Pool:  # noqa: ANN401  (any library's pool)
+        """Return the pool that stands for `thing`, made at first sight."""
+        key = id(thing)
+        known = self._pools.get(key)
+        if known is not None and known[0]() is thing:
+            return known[1]
+        pool = make(thing)
+        self._pools[key] = weakref.ref(thing, lambda _: self._pools.pop(key, None)), pool
+        return pool
+
+    def __iter__(self) -> Iterator[Pool]:
+        """Yield every pool that is still there, from a copy."""
+        return iter([pool for _, pool in list(self._pools.values())])
+
+    def late(self, now: float, patience: float) -> Iterator[tuple[Pool, Wait]]:
+        """Yield who has waited for longer than `patience` seconds, each only once."""
+        for pool in self:
+            for wait in list(pool.waiting):
+                if not wait.told and now - wait.since >= patience:
+                    wait.told = True
+                    yield pool, wait
+
+    def clear(self) -> None:
+        """Forget all; for a forked child."""
+        self._pools.clear()
