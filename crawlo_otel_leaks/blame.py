@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import resource
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from opentelemetry import trace
 
 from crawlo_otel_leaks import owner, semconv, sites
 
@@ -16,11 +20,14 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Handle, Site
     from crawlo_otel_leaks.pool import Pool, Wait
+    from crawlo_otel_leaks.tracker import Tracker
 
 PLACES: Final = 5
 """Sites that a sentence names; the rest is summed up."""
 LOOK: Final = 10_000
 """Handles looked at for one sentence."""
+DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
+"""Kinds that have a descriptor each."""
 KEPT: Final = 1_000
 """Exhaustions kept for the detector's thread between two ticks."""
 _logger = logging.getLogger("crawlo_otel_leaks")
@@ -103,6 +110,30 @@ def of_pool(pool: Pool, wait: Wait, now: float) -> Exhaustion:
         holders=holders(held, now),
         waiter=wait.span.get_span_context(),
     )
+
+
+def of_descriptors(tracker: Tracker, span: Span) -> Exhaustion:
+    """Return who holds what needs a descriptor, to somebody whom the kernel gives no more."""
+    held = [handle for kind in DESCRIPTORS for handle in (*tracker.old[kind], *tracker.young[kind])]
+    return Exhaustion(
+        what="descriptors, as far as they are watched,",
+        kind=semconv.FILE,
+        name="descriptors",
+        held=len(held),
+        limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        waited=0.0,
+        holders=holders(held, tracker.clock()),
+        waiter=span.get_span_context(),
+    )
+
+
+def explain(tracker: Tracker, error: OSError) -> None:
+    """Tell who holds the descriptors, if it is for them that the error was raised."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        span = trace.get_current_span()
+        found = of_descriptors(tracker, span)
+        note(error, found)
+        tell(found, span)
 
 
 def holders(handles: Iterable[Handle], now: float) -> tuple[Holders, ...]:

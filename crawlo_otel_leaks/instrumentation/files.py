@@ -9,7 +9,7 @@ import sys
 from io import FileIO
 from typing import TYPE_CHECKING, Any
 
-from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks import blame, semconv
 from crawlo_otel_leaks.instrumentation import async_files
 from crawlo_otel_leaks.instrumentation._file_handles import (
     FileHandle,
@@ -41,7 +41,11 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
             arguments = _unbuffered_arguments(args, kwargs)
             if arguments is not None:
                 return _open_unbuffered(tracker, arguments)
-        file = wrapped(*args, **kwargs)
+        try:
+            file = wrapped(*args, **kwargs)
+        except OSError as error:
+            _explain(tracker, error)
+            raise
         try:
             buffer = file.buffer if type(file) is text else file
             raw = buffer.raw
@@ -56,8 +60,19 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
     return tracked_open
 
 
+def _explain(tracker: Tracker, error: OSError) -> None:
+    try:
+        blame.explain(tracker, error)
+    except Exception as failure:  # noqa: BLE001  (the host's own exception is all that may leave)
+        tracker.fail("blame", failure)
+
+
 def _open_unbuffered(tracker: Tracker, arguments: tuple[Any, ...]) -> TrackedFileIO:
-    raw = TrackedFileIO(*arguments)
+    try:
+        raw = TrackedFileIO(*arguments)
+    except OSError as error:
+        _explain(tracker, error)
+        raise
     try:
         handle = UnbufferedHandle(semconv.FILE)
         if raw.closefd and tracker.acquire(handle, _getframe(1).f_back) is not None:
