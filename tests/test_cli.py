@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,25 @@ def test_run_of_a_clean_program_is_healthy_and_exits_0(program):
     done = crawlo_leaks("run", "--", sys.executable, program(CLEAN))
     assert (done.returncode, done.stdout) == (0, "the host speaks\n")
     assert "HEALTHY" in done.stderr
+
+
+def test_run_shows_what_child_processes_leaked_too(program):
+    source = """
+        import multiprocessing
+
+        def work():
+            kept.append(open(__file__))
+
+        kept = []
+        if __name__ == "__main__":
+            child = multiprocessing.get_context("fork").Process(target=work)
+            child.start()
+            child.join()
+    """
+    done = crawlo_leaks("run", "--", sys.executable, program(textwrap.dedent(source)))
+    assert done.returncode == 1
+    assert done.stderr.count("HEALTHY") == 1
+    assert "LEAK DETECTED: 1 handle from 1 place" in done.stderr
 
 
 def test_run_keeps_the_exit_code_of_a_program_that_fails(program):

@@ -35,11 +35,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     reports = paths.checked(arguments.report)
     program = [sys.executable, "-m", _PROGRAM, *(["--clean"] if arguments.clean else [])]
-    code, report = run.instrumented(program, reports, _HASTE)
-    if code or report is None:
+    code, found = run.instrumented(program, reports, _HASTE)
+    if code or not found:
         return code or 1
     console = Console(stderr=True)
-    text.show(report, console)
+    text.show(found[0], console)
     for path in reports:
         console.print(f"written: {path}", highlight=False, markup=False)
-    return int(bool(report.accused) == arguments.clean)
+    return int(bool(found[0].accused) == arguments.clean)

@@ -44,24 +44,27 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    code, report = instrumented(arguments.program, paths.checked(arguments.report), {})
-    if report is None:
+    code, found = instrumented(arguments.program, paths.checked(arguments.report), {})
+    if not found:
         if code == 0:
             raise UsageError(
                 f"{arguments.program[0]} ended without a report; expected a Python program that ends by itself "
                 f"in an environment where crawlo-otel-leaks is installed, with {PREFIX}ENABLED and _LEVEL not off",
             )
         return code
-    text.show(report, Console(stderr=True))
-    return code or int(bool(report.accused))
+    for report in found:
+        text.show(report, Console(stderr=True))
+    return code or int(any(report.accused for report in found))
 
 
 def instrumented(
     program: list[str],
     reports: list[str],
     defaults: Mapping[str, str],
-) -> tuple[int, Report | None]:
-    """Run `program` to its end; return its exit code (128 + n for signal n) and its report, None if it left none.
+) -> tuple[int, list[Report]]:
+    """Run `program` to its end; return its exit code (128 + n for signal n) and what was found.
+
+    That is the report of the program itself, if it left one, and those of its child processes that leaked.
 
     Without an OTLP endpoint in the environment its telemetry goes nowhere, rather than to a collector
     that is not there. Raise UsageError if the program does not exist.
@@ -74,8 +77,9 @@ def instrumented(
         child = subprocess.Popen([sys.executable, "-c", _INSTRUMENT, *program], env=environment)  # noqa: S603  (the user's own command)
         with _forwarding(child):
             code = child.wait()
-        report = formats.read(str(own)) if own.exists() else None
-    return (code if code >= 0 else 128 - code), report
+        found = [formats.read(str(own))] if own.exists() else []
+        children = [formats.read(str(path)) for path in sorted(Path(folder).glob("report.*.json"))]
+    return (code if code >= 0 else 128 - code), found + [report for report in children if report.leaks]
 
 
 def _environment(reports: list[str], defaults: Mapping[str, str]) -> dict[str, str]:
