@@ -16,10 +16,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from crawlo_otel_leaks import runtime
+from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -162,3 +164,24 @@ def telemetry(_sdk: Telemetry) -> Telemetry:
 @pytest.fixture
 def tracer() -> trace.Tracer:
     return trace.get_tracer("tests")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A small file, made before anything is watched."""
+    made = tmp_path / "data.txt"
+    made.write_text("one\ntwo\n")
+    return made
+
+
+@pytest.fixture
+def instrumentor(rig: Rig) -> Iterator[FilesInstrumentor]:
+    """Watches files when told; the test's end undoes it."""
+    yield FilesInstrumentor()
+    FilesInstrumentor().uninstrument()
+
+
+@pytest.fixture
+def instrumented(path: Path, instrumentor: FilesInstrumentor) -> None:
+    """Files are watched from here on."""
+    instrumentor.instrument()

@@ -18,13 +18,6 @@ from crawlo_otel_leaks import adopt, scope
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 
 
-@pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "data.txt"
-    made.write_text("one\ntwo\n")
-    return made
-
-
 @pytest.fixture(params=["imported before", "imported after"])
 def order(request, monkeypatch, rig, path):
     """Instrument with the libraries imported already, or let them be imported anew afterwards."""

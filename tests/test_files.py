@@ -12,20 +12,7 @@ import pytest
 
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 
-
-@pytest.fixture(autouse=True)
-def instrumented(rig, path):
-    FilesInstrumentor().instrument()
-    yield
-    FilesInstrumentor().uninstrument()
-
-
-@pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "data.txt"
-    made.write_text("one\ntwo\n")
-    return made
-
+pytestmark = pytest.mark.usefixtures("instrumented")
 
 WAYS = {
     "open": lambda path: open(path, "r"),  # noqa: PTH123, UP015  (one of the names; a frame of its own, as below)

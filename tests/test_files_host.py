@@ -13,22 +13,6 @@ import weakref
 
 import pytest
 
-from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
-
-
-@pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "data.txt"
-    made.write_text("one\ntwo\n")
-    return made
-
-
-@pytest.fixture
-def instrumentor(rig):
-    """Instruments when told; the test's end undoes it."""
-    yield FilesInstrumentor()
-    FilesInstrumentor().uninstrument()
-
 
 def drop_text(path):
     open(path)  # noqa: PTH123

@@ -14,23 +14,7 @@ import tempfile
 import pytest
 import wrapt
 
-from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
-
 builtin_open = open
-
-
-@pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "data.txt"
-    made.write_text("one\ntwo\n")
-    return made
-
-
-@pytest.fixture
-def instrumentor(rig):
-    """Instruments when told; the test's end undoes it."""
-    yield FilesInstrumentor()
-    FilesInstrumentor().uninstrument()
 
 
 def test_the_names_of_open_stay_one_object_and_come_back(instrumentor):

@@ -13,22 +13,9 @@ import threading
 import pytest
 
 from crawlo_otel_leaks import adopt, scope
-from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def instrumented(rig, path):
-    FilesInstrumentor().instrument()
-    yield
-    FilesInstrumentor().uninstrument()
-
-
-@pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "data.txt"
-    made.write_text("one\ntwo\n")
-    return made
+pytestmark = pytest.mark.usefixtures("instrumented")
 
 
 def test_ten_thousand_clean_operations_report_nothing(rig, path):

@@ -6,22 +6,7 @@ import builtins
 
 import pytest
 
-from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
-
-
-@pytest.fixture
-def path(tmp_path):
-    made = tmp_path / "data.txt"
-    made.write_text("one\ntwo\n")
-    return made
-
-
-@pytest.fixture(autouse=True)
-def instrumented(rig, path):
-    FilesInstrumentor().instrument()
-    yield
-    FilesInstrumentor().uninstrument()
-
+pytestmark = pytest.mark.usefixtures("instrumented")
 
 REFUSED = [
     (FileNotFoundError, ("missing",), {}),

@@ -7,7 +7,6 @@ import os
 import pytest
 from conftest import GRACE, SCAN
 
-from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.rules import HeldTooLong
 from crawlo_otel_leaks.settings import Settings
 
@@ -26,11 +25,7 @@ def path(tmp_path):
     return made
 
 
-@pytest.fixture(autouse=True)
-def instrumented(rig, path):
-    FilesInstrumentor().instrument()
-    yield
-    FilesInstrumentor().uninstrument()
+pytestmark = pytest.mark.usefixtures("instrumented")
 
 
 def opened(path, *arguments):
