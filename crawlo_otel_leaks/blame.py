@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import resource
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +27,6 @@ LOOK: Final = 10_000
 """Handles looked at for one sentence."""
 DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
 """Kinds that have a descriptor each."""
-KEPT: Final = 1_000
-"""Exhaustions kept for the detector's thread between two ticks."""
 _logger = logging.getLogger("crawlo_otel_leaks")
 
 
@@ -92,10 +89,6 @@ class Exhaustion:
         return {key: value for key, value in known.items() if value is not None}
 
 
-exhaustions: Final[deque[Exhaustion]] = deque(maxlen=KEPT)
-"""For the log, which only the detector's thread writes."""
-
-
 def of_pool(pool: Pool, wait: Wait, now: float) -> Exhaustion:
     """Return who holds a pool's connections now, to somebody who waits for one."""
     limits = pool.read()
@@ -133,7 +126,7 @@ def explain(tracker: Tracker, error: OSError) -> None:
         span = trace.get_current_span()
         found = of_descriptors(tracker, span)
         note(error, found)
-        tell(found, span)
+        tell(tracker, found, span)
 
 
 def holders(handles: Iterable[Handle], now: float) -> tuple[Holders, ...]:
@@ -156,9 +149,9 @@ def _group(group: list[Handle], now: float) -> Holders:
     )
 
 
-def tell(exhaustion: Exhaustion, span: Span) -> None:
-    """Write it on the waiter's span, with links to the holders' spans, and keep it for the log."""
-    exhaustions.append(exhaustion)
+def tell(tracker: Tracker, exhaustion: Exhaustion, span: Span) -> None:
+    """Write it on the waiter's span, with links to the holders' spans, and queue it for the log."""
+    tracker.exhausted.append(exhaustion)
     span.add_event(semconv.POOL_EXHAUSTED, exhaustion.attributes())
     for one in exhaustion.holders[:PLACES]:
         if one.span is not None:

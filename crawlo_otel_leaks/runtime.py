@@ -162,9 +162,9 @@ class Runtime:
         self.numbers.update(self.detector, now)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
-            blame.tell(blame.of_pool(pool, wait, now), wait.span)
-        while blame.exhaustions:
-            self._logs.exhausted(blame.exhaustions.popleft())
+            blame.tell(self.tracker, blame.of_pool(pool, wait, now), wait.span)
+        while self.tracker.exhausted:
+            self._logs.exhausted(self.tracker.exhausted.popleft())
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from crawlo_otel_leaks.blame import Exhaustion
     from crawlo_otel_leaks.model import Handle, Scope
     from crawlo_otel_leaks.sites import Sites
 
@@ -48,6 +49,7 @@ class Tracker:
         self.abandoned: deque[Handle] = deque(maxlen=QUEUE)
         self.released: deque[Handle] = deque(maxlen=QUEUE)
         self.ended_scopes: deque[Scope] = deque(maxlen=QUEUE)
+        self.exhausted: deque[Exhaustion] = deque(maxlen=QUEUE)
         self.chores: list[Callable[[], None]] = []
         self.closed = False
         self.dropped = 0
@@ -147,6 +149,7 @@ class Tracker:
             shelf.clear()
         self.abandoned.clear()
         self.released.clear()
+        self.exhausted.clear()
 
     def fail(self, where: str, error: BaseException) -> None:
         """Count a failure of our own, and log it once for each place."""

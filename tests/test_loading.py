@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -14,6 +15,12 @@ import pytest
 BIN = Path(sys.executable).parent
 QUIET = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
 CONTRIB = "aiohttp-client"
+
+OURS = sorted(
+    entry.name
+    for entry in importlib.metadata.entry_points(group="opentelemetry_instrumentor")
+    if entry.name.startswith("crawlo_leaks_")
+)
 
 LOOK = """
 import builtins, json, logging, sys
@@ -210,7 +217,7 @@ def test_each_of_ours_can_be_disabled_alone(load, one):
     [
         {"CRAWLO_OTEL_LEAKS_ENABLED": "false"},
         {"CRAWLO_OTEL_LEAKS_LEVEL": "off"},
-        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "crawlo_leaks_files, crawlo_leaks_aiohttp"},
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ", ".join(OURS)},
     ],
     ids=lambda environment: next(iter(environment)),
 )

@@ -168,7 +168,7 @@ class PoolWatch:
         note(error, found)
         if not wait.told:
             wait.told = True
-            tell(found, wait.span)
+            tell(self.tracker, found, wait.span)
 
     def safely(self, where: str, step: Callable[..., None], *args: Any) -> None:
         """The host has what it asked for; that we cannot watch it is our failure alone."""

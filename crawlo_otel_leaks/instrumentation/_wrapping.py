@@ -15,6 +15,7 @@ from opentelemetry.instrumentation.dependencies import (
     get_dependency_conflicts,
 )
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # no __all__
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from crawlo_otel_leaks import runtime
 
@@ -99,7 +100,8 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
     def _conflict(self) -> DependencyConflict | None:
         if not self.requires:
             return None
-        return get_dependency_conflicts((self.requires,))
+        with suppress_instrumentation():  # it reads files, which are not the program's
+            return get_dependency_conflicts((self.requires,))
 
     def _apply(self, running: runtime.Runtime) -> None:
         self._running = running
