@@ -11,7 +11,6 @@ from crawlo_otel_leaks.model import Handle, Scope
 from crawlo_otel_leaks.owner import current_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -134,10 +133,3 @@ class scope:  # noqa: N801  (used as a verb: `with scope("import job"):`)
     ) -> None:
         """End, as `__exit__`."""
         self.__exit__(kind, error, trace)
-
-
-def held() -> Iterator[Handle]:
-    """Yield the handles that are live now, of every kind."""
-    tracker = _tracker()
-    if tracker is not None:
-        yield from tracker.held()

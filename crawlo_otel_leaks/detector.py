@@ -200,7 +200,7 @@ class Detector:
         patterns = self.settings.ignore
         if not patterns:
             return False
-        frame = sites.resolve(handle.site.frames)[0]
+        frame = sites.place(handle.site)
         place = f"{sites.portable(frame.file)}:{frame.line} {frame.function}"
         names = (handle.kind, place, frame.file, frame.function)
         return any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
@@ -210,7 +210,7 @@ def _learn(handle: Handle) -> None:
     """Add a released handle to the history of its site."""
     if handle.site.holds is None:
         handle.site.holds = holds.Holds()
-    handle.site.holds.add((handle.released_at or handle.acquired_at) - handle.acquired_at)
+    handle.site.holds.add(handle.held)
 
 
 def _drain(queue: deque[T]) -> Iterator[T]:

@@ -153,6 +153,11 @@ class Handle:
         self.process = False
         self.shared = False
 
+    @property
+    def held(self) -> float:
+        """Seconds from acquisition to release; 0 while it is not released."""
+        return (self.released_at or self.acquired_at) - self.acquired_at
+
     def label(self) -> str:
         """What a person calls it: a path, a pool, an origin; never a secret."""
         return self.name

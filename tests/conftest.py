@@ -20,7 +20,7 @@ from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -60,6 +60,17 @@ class Recorder:
 
     def released(self, handles: Sequence[Handle]) -> None:
         self.released_handles.extend(handles)
+
+
+class Reacting(Recorder):
+    """A sink that does something whenever a leak is opened."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        super().__init__()
+        self._what = what
+
+    def opened(self, leak: Leak, finding: Finding) -> None:
+        self._what()
 
 
 class Rig:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Self
 
@@ -167,3 +169,12 @@ class GrpcReceiver(Received):
 
 
 RECEIVERS = {"grpc": GrpcReceiver, "http": HttpReceiver}
+
+
+@contextmanager
+def black_hole() -> Iterator[HttpReceiver]:
+    """A collector that accepts, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hole = HttpReceiver()
+        hole.endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        yield hole

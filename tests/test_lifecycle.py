@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from conftest import Reacting
 
 from crawlo_otel_leaks import exits, runtime, track
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
@@ -20,26 +21,10 @@ class Thing:
     """Something of the user's own."""
 
 
-class Sink:
-    """Does something whenever a leak is opened."""
-
-    def __init__(self, what):
-        self._what = what
-
-    def opened(self, leak, finding):
-        self._what()
-
-    def resolved(self, leak, finding):
-        """Nothing."""
-
-    def released(self, handles):
-        """Nothing."""
-
-
 def test_the_thread_ticks_until_it_is_stopped():
     running = Runtime(Settings(scan_interval=0.01, grace=0.01))
     told = threading.Event()
-    running.detector.sinks.append(Sink(told.set))
+    running.detector.sinks.append(Reacting(told.set))
     running.start()
     try:
         running.tracker.chores.append(told.set)
@@ -123,7 +108,7 @@ def test_a_file_that_the_detector_itself_opens_is_not_tracked(rig, tmp_path):
     path = tmp_path / "exported.txt"
     FilesInstrumentor().instrument()
     try:
-        rig.runtime.detector.sinks.append(Sink(lambda: path.open("w").close()))
+        rig.runtime.detector.sinks.append(Reacting(lambda: path.open("w").close()))
         rig.pass_time(1)
         rig.recorder.released_handles.clear()  # what being imported opened
         track(Thing())

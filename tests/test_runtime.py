@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from conftest import Reacting
 
 from crawlo_otel_leaks import release, runtime, track
 
@@ -15,22 +16,6 @@ SOON = 10.0
 
 class Thing:
     """Something of the user's own."""
-
-
-class Sink:
-    """Does something whenever a leak is opened."""
-
-    def __init__(self, what):
-        self._what = what
-
-    def opened(self, leak, finding):
-        self._what()
-
-    def resolved(self, leak, finding):
-        """Nothing."""
-
-    def released(self, handles):
-        """Nothing."""
 
 
 def _elsewhere(what):
@@ -65,7 +50,7 @@ def hanging(rig, monkeypatch):
         inside.set()
         go.wait(SOON)
 
-    rig.runtime.detector.sinks.insert(0, Sink(hang))
+    rig.runtime.detector.sinks.insert(0, Reacting(hang))
     track(Thing())
     thread = threading.Thread(target=rig.runtime.tick, daemon=True)
     thread.start()
@@ -105,7 +90,7 @@ def test_pause_within_the_ticking_thread_itself_waits_for_nothing(rig):
         rig.runtime.resume()
         took.append(time.monotonic() - began)
 
-    rig.runtime.detector.sinks.append(Sink(fork))
+    rig.runtime.detector.sinks.append(Reacting(fork))
     track(Thing())
     rig.pass_time(1)
     assert took[0] < runtime.PAUSE / 2

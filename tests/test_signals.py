@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 
 import programs
 import pytest
+import receiver as receivers
 from receiver import HttpReceiver
 
 from crawlo_otel_leaks import exits
@@ -79,10 +79,7 @@ assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
 
 @pytest.fixture
 def black_hole():
-    """A collector that accepts, and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        hole = HttpReceiver()
-        hole.endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with receivers.black_hole() as hole:
         yield hole
 
 

@@ -9,6 +9,7 @@ import time
 
 import programs
 import pytest
+import receiver as receivers
 from receiver import HttpReceiver
 
 from crawlo_otel_leaks import exits
@@ -24,10 +25,7 @@ def receiver():
 
 @pytest.fixture
 def black_hole():
-    """A collector that accepts, and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        hole = HttpReceiver()
-        hole.endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with receivers.black_hole() as hole:
         yield hole
 
 

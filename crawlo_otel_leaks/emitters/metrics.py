@@ -75,8 +75,7 @@ class Metrics:
     def released(self, handles: Sequence[Handle]) -> None:
         """Record how long they were held."""
         for handle in handles:
-            held = (handle.released_at or handle.acquired_at) - handle.acquired_at
-            self._durations.record(held, {semconv.HANDLE_KIND: handle.kind})
+            self._durations.record(handle.held, {semconv.HANDLE_KIND: handle.kind})
 
     def _bounded(self, fingerprint: str) -> str:
         if len(self._fingerprints) < semconv.FINGERPRINT_CAP:

@@ -82,8 +82,8 @@ class PoolMetrics:
         """Record how long connections were out."""
         for handle in handles:
             pool: Pool | None = getattr(handle, "pool", None)
-            if pool is not None and handle.released_at is not None:
-                self._record(semconv.METRIC_POOL_USE_TIME, pool, handle.released_at - handle.acquired_at)
+            if pool is not None:
+                self._record(semconv.METRIC_POOL_USE_TIME, pool, handle.held)
 
     def update(self, pools: Pools, findings: Findings, now: float) -> None:
         """Compute what the gauges show, and record what happened since the last tick."""

@@ -86,10 +86,12 @@ class Spans:
     def released(self, handles: Sequence[Handle]) -> None:
         """Write `hold {kind}` for the kinds, lengths and parents that are worth a span."""
         for handle in handles:
-            if handle.kind in self._settings.hold_spans and handle.span is not None:
-                held = (handle.released_at or handle.acquired_at) - handle.acquired_at
-                if held >= self._settings.hold_min and handle.span.get_span_context().trace_flags.sampled:
-                    self._hold(handle, handle.released_at or handle.acquired_at)
+            if self._worth_a_span(handle):
+                self._hold(handle)
+
+    def _worth_a_span(self, handle: Handle) -> bool:
+        chosen = handle.kind in self._settings.hold_spans and handle.held >= self._settings.hold_min
+        return chosen and handle.span is not None and bool(handle.span.get_span_context().trace_flags.sampled)
 
     def _tracer(self, parent: SpanContext | None) -> Tracer | None:
         """Return who writes a leak below `parent`: None where it is not wanted; without a trace, the host's sampler."""
@@ -99,7 +101,7 @@ class Spans:
             return None
         return self._plain if parent is None else self._always
 
-    def _hold(self, handle: Handle, released_at: float) -> None:
+    def _hold(self, handle: Handle) -> None:
         told = owner.describe(handle)
         span = self._plain.start_span(
             f"hold {handle.kind}",
@@ -107,7 +109,7 @@ class Spans:
             attributes=attributes.of_handle(handle.kind, handle.label(), told),
             start_time=wall_ns(handle.acquired_at),
         )
-        span.end(wall_ns(released_at))
+        span.end(wall_ns(handle.acquired_at + handle.held))
 
 
 def _under(parent: SpanContext | None) -> Context | None:

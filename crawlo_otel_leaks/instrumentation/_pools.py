@@ -219,7 +219,7 @@ class Waiting:
     def got(self, connection: Any) -> None:
         """Tell what was asked for is there."""
         if self._wait is not None:
-            self._watch.safely("acquire", self._enter, connection)
+            self._watch.safely("acquire", self._watch.enter, self._pool, connection, self._wait.origin)
 
     def __exit__(
         self,
@@ -238,10 +238,6 @@ class Waiting:
             self._pool = self._watch.pool_of(self._library_pool)
             self._wait = Wait(origin, trace.get_current_span(), tracker.clock())
             self._pool.waiting[self._wait] = None
-
-    def _enter(self, connection: Any) -> None:
-        if self._wait is not None:
-            self._watch.enter(self._pool, connection, self._wait.origin)
 
     def _end(self, wait: Wait, error: BaseException | None) -> None:
         pool = self._pool
