@@ -13,7 +13,7 @@ from opentelemetry import trace
 from crawlo_otel_leaks import owner, semconv, sites
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from opentelemetry.trace import Span, SpanContext
 
@@ -89,10 +89,9 @@ class Exhaustion:
         return {key: value for key, value in known.items() if value is not None}
 
 
-def of_pool(pool: Pool, wait: Wait, now: float) -> Exhaustion:
+def of_pool(pool: Pool, held: Sequence[Handle], wait: Wait, now: float) -> Exhaustion:
     """Return who holds a pool's connections now, to somebody who waits for one."""
     limits = pool.read()
-    held = list(pool.held)
     return Exhaustion(
         what=f"connections of pool {pool.name}",
         kind=pool.kind,

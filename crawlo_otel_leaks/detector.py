@@ -194,7 +194,8 @@ class Detector:
                 self.tracker.fail(type(sink).__name__, error)
 
     def _threshold(self, handle: Handle) -> float:
-        return holds.threshold(handle.site.holds, self.settings.thresholds.get(handle.kind), self.settings.grace)
+        of_kind = None if handle.lasting else self.settings.thresholds.get(handle.kind)
+        return holds.threshold(handle.site.holds, of_kind, self.settings.grace)
 
     def _ignored(self, handle: Handle) -> bool:
         patterns = self.settings.ignore

@@ -143,6 +143,8 @@ class Handle:
     """Belongs to the process by design: exempt from every verdict but `abandoned`."""
     shared: bool
     """Used by others than who took it: exempt from `owner_finished`."""
+    lasting = False
+    """Whether it is kept for long by design, so that its age alone accuses none."""
     shareable = False
     """Whether one that a site took only once is presumed to be shared by design, as sessions are."""
 

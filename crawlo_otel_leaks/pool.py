@@ -6,6 +6,10 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from opentelemetry.trace import INVALID_SPAN
+
+from crawlo_otel_leaks import semconv
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -17,6 +21,8 @@ RECENT: Final = 2_000
 """Waits and creations kept between two ticks; older ones are dropped."""
 LOSSES: Final = 10
 """Newest losses that tell the present rate."""
+SERVERS: Final = 100
+"""Servers told apart whose connections no pool keeps; more share one place."""
 
 
 class Limits(NamedTuple):
@@ -31,13 +37,17 @@ class Limits(NamedTuple):
 class Wait:
     """Somebody waiting for a connection since `since`, in monotonic seconds."""
 
-    __slots__ = ("origin", "since", "span", "told")
+    __slots__ = ("origin", "since", "told")
 
-    def __init__(self, origin: Handle, span: Span, since: float) -> None:
+    def __init__(self, origin: Handle, since: float) -> None:
         self.origin = origin
-        self.span = span
         self.since = since
         self.told = False
+
+    @property
+    def span(self) -> Span:
+        """The waiter's span, the invalid one where there is none."""
+        return self.origin.span or INVALID_SPAN
 
 
 class Pool:
@@ -83,6 +93,7 @@ class Pools:
 
     def __init__(self) -> None:
         self._pools: dict[int, tuple[weakref.ref[Any], Pool]] = {}
+        self._servers: dict[tuple[str, str], Pool] = {}
 
     def of(self, thing: Any, make: Callable[[Any], Pool]) -> Pool:  # noqa: ANN401  (any library's pool)
         """Return the pool that stands for `thing`, made at first sight."""
@@ -94,9 +105,15 @@ class Pools:
         self._pools[key] = weakref.ref(thing, lambda _: self._pools.pop(key, None)), pool
         return pool
 
+    def server(self, kind: str, name: str, silent: frozenset[str]) -> Pool:
+        """Return what stands for the connections to one server that are in no pool."""
+        if (kind, name) not in self._servers and len(self._servers) >= SERVERS:
+            name = semconv.OTHER
+        return self._servers.setdefault((kind, name), Pool(kind, name, Limits, silent))
+
     def __iter__(self) -> Iterator[Pool]:
-        """Yield every pool that is still there, from a copy."""
-        return iter([pool for _, pool in list(self._pools.values())])
+        """Yield every pool that is still there, and every server, from a copy."""
+        return iter([*(pool for _, pool in list(self._pools.values())), *list(self._servers.values())])
 
     def late(self, now: float, patience: float) -> Iterator[tuple[Pool, Wait]]:
         """Yield who has waited for longer than `patience` seconds, each only once."""
@@ -109,3 +126,4 @@ class Pools:
     def clear(self) -> None:
         """Forget all; for a forked child."""
         self._pools.clear()
+        self._servers.clear()

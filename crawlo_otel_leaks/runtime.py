@@ -162,7 +162,7 @@ class Runtime:
         self.numbers.update(self.detector, now)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
-            blame.tell(self.tracker, blame.of_pool(pool, wait, now), wait.span)
+            blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), wait, now), wait.span)
         while self.tracker.exhausted:
             self._logs.exhausted(self.tracker.exhausted.popleft())
 

@@ -80,6 +80,20 @@ METRIC_POOL_TIMEOUTS: Final = "db.client.connection.timeouts"
 METRIC_POOL_CREATE_TIME: Final = "db.client.connection.create_time"
 METRIC_POOL_WAIT_TIME: Final = "db.client.connection.wait_time"
 METRIC_POOL_USE_TIME: Final = "db.client.connection.use_time"
+POOL_METRICS: Final = frozenset(
+    {
+        METRIC_POOL_ETA,
+        METRIC_POOL_COUNT,
+        METRIC_POOL_IDLE_MAX,
+        METRIC_POOL_IDLE_MIN,
+        METRIC_POOL_MAX,
+        METRIC_POOL_PENDING,
+        METRIC_POOL_TIMEOUTS,
+        METRIC_POOL_CREATE_TIME,
+        METRIC_POOL_WAIT_TIME,
+        METRIC_POOL_USE_TIME,
+    },
+)
 METRIC_TRACKER_BYTES: Final = "crawlo.tracker.bytes"
 METRIC_TRACKER_DROPPED: Final = "crawlo.tracker.dropped"
 METRIC_TRACKER_ERRORS: Final = "crawlo.tracker.errors"

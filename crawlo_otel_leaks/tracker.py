@@ -87,6 +87,10 @@ class Tracker:
     def enter(self, handle: Handle, origin: Handle) -> None:
         """Start to hold `handle`, which was located as `origin` before."""
         self.move(handle, origin)
+        self.hold(handle)
+
+    def hold(self, handle: Handle) -> None:
+        """Start to hold `handle`, which was located itself before."""
         handle.acquired_at = self.clock()
         handle.site.latest = handle
         self.young[handle.kind][handle] = None

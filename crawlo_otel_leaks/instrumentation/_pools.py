@@ -7,14 +7,12 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
-
 from crawlo_otel_leaks.blame import note, of_pool, tell
 from crawlo_otel_leaks.model import Handle, Progress
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionHandle(Handle):
-    """A connection that was taken out of a pool."""
+    """A connection that was taken out of a pool, or opened."""
 
     __slots__ = ("connection", "pool", "watch")
     connection: weakref.ref[Any] | None
@@ -40,9 +38,10 @@ class ConnectionHandle(Handle):
         return connection is not None and self.watch.working(connection)
 
     def progress(self) -> Progress:
-        """Tell use by what the library counts, or by nothing."""
+        """Tell use by what the library counts."""
         connection = self.referent()
-        return Progress(None if connection is None else self.watch.used(connection))
+        token = None if connection is None else self.watch.used(connection)
+        return Progress(token, visible=token is not None or self.watch.use_is_seen)
 
     def referent(self) -> object | None:
         """Return the connection while it lives."""
@@ -53,11 +52,14 @@ class PoolWatch:
     """The wrappers for one library's pools; what differs is in the methods that subclasses override."""
 
     kind: str
+    use_is_seen = False
+    """Whether a connection is known to be idle although `used` cannot say."""
+    handle: type[ConnectionHandle] = ConnectionHandle
 
     def __init__(self, running: Runtime) -> None:
         self.tracker = running.tracker
         self.patience = running.settings.pool_wait
-        self._pools = running.pools
+        self.pools = running.pools
         self._handles: dict[int, ConnectionHandle] = {}
         running.finders.append(self.find)
 
@@ -71,7 +73,7 @@ class PoolWatch:
         """Return the pool's sizes."""
         raise NotImplementedError
 
-    def refused(self, error: BaseException) -> bool:
+    def refused(self, pool: Any, error: BaseException) -> bool:
         """Whether the pool had none left, rather than the server having failed."""
         raise NotImplementedError
 
@@ -85,9 +87,14 @@ class PoolWatch:
         return False
 
     def used(self, connection: Any) -> object:
-        """Return a token that differs once the connection was used again."""
+        """Return a token that differs once the connection was used again, None if nothing tells."""
         del connection
         return None
+
+    def closed(self, connection: Any) -> bool:
+        """Whether a connection is closed, whoever closed it."""
+        del connection
+        return False
 
     def out(self, pool: Any, connection: Any) -> bool:
         """Whether the pool still counts a connection as out, after a release that did not come through."""
@@ -130,6 +137,20 @@ class PoolWatch:
             if handle is not None:
                 self._end(handle)
 
+    def create(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a pool's method that opens one more connection."""
+        began = self.tracker.clock()
+        connection = wrapped(*args, **kwargs)
+        self.safely("create", self._created, pool, began)
+        return connection
+
+    async def create_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a pool's coroutine that opens one more connection."""
+        began = self.tracker.clock()
+        connection = await wrapped(*args, **kwargs)
+        self.safely("create", self._created, pool, began)
+        return connection
+
     # -- bookkeeping ------------------------------------------------------------------------------------
 
     def find(self, thing: object) -> Handle | None:
@@ -139,15 +160,14 @@ class PoolWatch:
 
     def pool_of(self, thing: Any) -> Pool:
         """Return the tracker's pool for the library's."""
-        return self._pools.of(thing, self._make)
+        return self.pools.of(thing, self._make)
 
-    def enter(self, pool: Pool, connection: Any, origin: Handle) -> None:
-        """Hold a connection that somebody got."""
-        handle = ConnectionHandle(self.kind, pool.name)
-        handle.pool, handle.watch = pool, self
+    def enter(self, pool: Pool, connection: Any, handle: ConnectionHandle) -> None:
+        """Hold a connection that somebody got, by the handle that was located when it was asked for."""
+        handle.name, handle.pool, handle.watch = pool.name, pool, self
         key = id(connection)
         handle.connection = weakref.ref(connection, lambda _: self._collected(key, handle))
-        self.tracker.enter(handle, origin)
+        self.tracker.hold(handle)
         self._handles[key] = handle
         pool.held[handle] = None
 
@@ -157,6 +177,13 @@ class PoolWatch:
         if handle is not None:
             self._end(handle)
 
+    def dropped(self, connection: object) -> None:
+        """Record that a connection is being collected which nobody gave back."""
+        handle = self._handles.pop(id(connection), None)
+        if handle is not None:
+            handle.pool.held.pop(handle, None)
+            self.tracker.abandon(handle)
+
     def _end(self, handle: ConnectionHandle) -> None:
         handle.pool.held.pop(handle, None)
         handle.connection = None  # nobody is to be told of its end
@@ -164,11 +191,15 @@ class PoolWatch:
 
     def blame(self, pool: Pool, wait: Wait, error: BaseException) -> None:
         """Tell the waiter's exception and span who holds what it waited for."""
-        found = of_pool(pool, wait, self.tracker.clock())
+        found = of_pool(pool, self.holding(pool), wait, self.tracker.clock())
         note(error, found)
         if not wait.told:
             wait.told = True
             tell(self.tracker, found, wait.span)
+
+    def holding(self, pool: Pool) -> Sequence[Handle]:
+        """Return what is out of a pool."""
+        return list(pool.held)
 
     def safely(self, where: str, step: Callable[..., None], *args: Any) -> None:
         """The host has what it asked for; that we cannot watch it is our failure alone."""
@@ -176,6 +207,9 @@ class PoolWatch:
             step(*args)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
             self.tracker.fail(f"{type(self).__name__} {where}", error)
+
+    def _created(self, thing: Any, began: float) -> None:
+        self.pool_of(thing).creations.append(self.tracker.clock() - began)
 
     def _collected(self, key: int, handle: ConnectionHandle) -> None:
         if self._handles.get(key) is handle:
@@ -197,19 +231,20 @@ def _connection(args: Arguments, kwargs: Keywords) -> object:
     return args[0] if args else next(iter(kwargs.values()), None)
 
 
-class Waiting:
+class Waiting(Wait):
     """Asking for a connection: entered when it is asked for, left when it is there or refused.
 
     Nothing in here may raise: the host's own result or exception is all that leaves.
     """
 
-    __slots__ = ("_frame", "_library_pool", "_pool", "_wait", "_watch")
+    __slots__ = ("_frame", "_thing", "_watch", "pool")
+    origin: ConnectionHandle
 
-    def __init__(self, watch: PoolWatch, library_pool: Any, frame: FrameType) -> None:
+    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType) -> None:
         self._watch = watch
-        self._library_pool = library_pool
-        self._frame = frame
-        self._wait: Wait | None = None
+        self._thing = thing
+        self._frame: FrameType | None = frame
+        self.pool: Pool | None = None
 
     def __enter__(self) -> Self:
         """Begin to wait, unless it is telemetry that asks."""
@@ -218,8 +253,8 @@ class Waiting:
 
     def got(self, connection: Any) -> None:
         """Tell what was asked for is there."""
-        if self._wait is not None:
-            self._watch.safely("acquire", self._watch.enter, self._pool, connection, self._wait.origin)
+        if self.pool is not None:
+            self._watch.safely("acquire", self._watch.enter, self.pool, connection, self.origin)
 
     def __exit__(
         self,
@@ -228,25 +263,26 @@ class Waiting:
         traceback: TracebackType | None,
     ) -> None:
         """Stop waiting; if it was in vain, tell who holds what."""
-        if self._wait is not None:
-            self._watch.safely("acquire", self._end, self._wait, error)
+        if self.pool is not None:
+            self._watch.safely("acquire", self._end, self.pool, error)
 
     def _begin(self) -> None:
-        tracker = self._watch.tracker
-        origin = tracker.locate(ConnectionHandle(self._watch.kind), self._frame)
-        if origin is not None:
-            self._pool = self._watch.pool_of(self._library_pool)
-            self._wait = Wait(origin, trace.get_current_span(), tracker.clock())
-            self._pool.waiting[self._wait] = None
+        watch = self._watch
+        origin = watch.handle(watch.kind)
+        located = watch.tracker.locate(origin, self._frame)
+        self._frame = None
+        if located is not None:
+            super().__init__(origin, watch.tracker.clock())
+            self.pool = pool = watch.pool_of(self._thing)
+            pool.waiting[self] = None
 
-    def _end(self, wait: Wait, error: BaseException | None) -> None:
-        pool = self._pool
-        pool.waiting.pop(wait, None)
-        waited = self._watch.tracker.clock() - wait.since
+    def _end(self, pool: Pool, error: BaseException | None) -> None:
+        pool.waiting.pop(self, None)
+        waited = self._watch.tracker.clock() - self.since
         if error is None:
             pool.waits.append(waited)
             return
         cut_off = isinstance(error, asyncio.CancelledError) and waited >= self._watch.patience
-        if cut_off or self._watch.refused(error):
+        if cut_off or self._watch.refused(self._thing, error):
             pool.timeouts += 1
-            self._watch.blame(pool, wait, error)
+            self._watch.blame(pool, self, error)

@@ -29,6 +29,7 @@ class RedisWatch(PoolWatch):
     """Pools of redis-py or valkey-py, by the name of the package."""
 
     kind = semconv.REDIS_CONNECTION
+    use_is_seen = True  # it is out only within a call, or with a listener that awaits it
 
     def __init__(self, running: Runtime, package: str) -> None:
         super().__init__(running)
@@ -51,8 +52,9 @@ class RedisWatch(PoolWatch):
         most = pool.max_connections
         return Limits(max=most if most < 2**31 else None, idle=len(idle), idle_max=most if most < 2**31 else None)
 
-    def refused(self, error: BaseException) -> bool:
+    def refused(self, pool: Any, error: BaseException) -> bool:
         """Whether the pool had none left: no subclass tells that apart in all releases, the text does."""
+        del pool
         return type(error).__name__ in ("MaxConnectionsError", "ConnectionError") and str(error).startswith(
             ("Too many connections", "No connection available"),
         )
