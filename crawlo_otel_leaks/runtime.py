@@ -21,6 +21,7 @@ from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
 from crawlo_otel_leaks.report import Page, build, write
 from crawlo_otel_leaks.settings import Settings
+from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
 from crawlo_otel_leaks.tracker import Tracker
 
@@ -53,7 +54,7 @@ class Runtime:
         self._logs, self._pool_metrics = Logs(), PoolMetrics()
         sinks: list[Sink] = [self._spans, self._logs, Metrics(self.numbers), self._pool_metrics]
         self.detector = Detector(self.tracker, settings, sinks)
-        self.pools = Pools()
+        self.pools, self.shortages = Pools(), Shortages()
         self.finders: list[Callable[[object], Handle | None]] = []
         # Ticks call exporters, so whoever else takes it waits for a bounded time only. Reentrant,
         # because an exporter may fork: `pause` then comes from the ticking thread itself.
@@ -99,7 +100,7 @@ class Runtime:
 
     def report(self) -> Report:
         """Return what is known so far."""
-        return build(self.detector.findings, self.tracker)
+        return build(self.detector.findings, self.shortages, self.tracker)
 
     def finish(self, *, exiting: bool) -> None:
         """Judge what is left, write the reports; once. For the end of the process."""
@@ -128,6 +129,7 @@ class Runtime:
         self._tick, self._ticking_since = threading.RLock(), None
         self.tracker.clear()
         self.pools.clear()
+        self.shortages = Shortages()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
@@ -164,7 +166,9 @@ class Runtime:
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
             blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), wait, now), wait.span)
         while self.tracker.exhausted:
-            self._logs.exhausted(self.tracker.exhausted.popleft())
+            exhaustion = self.tracker.exhausted.popleft()
+            self.shortages.add(exhaustion)
+            self._logs.exhausted(exhaustion)
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crawlo_otel_leaks.report.model import Entry, Report
+from crawlo_otel_leaks.report.model import Entry, Report, Shortage
 
 HOSTILE = "</script><img src=x onerror=document.title='injected'></script <img src=y><!--<script>&lt;b&gt;"
 MARKUP = "[bold red]x[/] [link=http://evil.example]y[/link] :smile:"
@@ -33,6 +33,30 @@ def entry(number=1, **changed):
     return Entry(**{**facts, **changed})
 
 
+def group(count=12, where="app/views.py:42 get_user", **changed):
+    facts = {"count": count, "held_s": 312.0, "where": where, "owner_finished": True, "trace_id": None, "span_id": None}
+    return {**facts, **changed}
+
+
+def shortage(**changed):
+    facts = {
+        "what": "connections of pool db:5432/app",
+        "kind": "db.connection",
+        "name": "db:5432/app",
+        "held": 15,
+        "limit": 15,
+        "waited_s": 5.0,
+        "count": 2,
+        "trace_id": None,
+        "span_id": None,
+        "holders": [
+            group(trace_id=f"{7:032x}", span_id=f"{7:016x}"),
+            group(3, "app/jobs.py:7 run", owner_finished=False),
+        ],
+    }
+    return Shortage(**{**facts, **changed})
+
+
 def report(*entries, **changed):
     accused = any(one.accused for one in entries)
     facts = {
@@ -52,4 +76,5 @@ def mixed(name="/data/page.html"):
         entry(2, reason="held_too_long"),
         entry(3, resolved=True, reason="scope_end"),
         entry(4, reason="slow"),
+        shortages=[shortage()],
     )

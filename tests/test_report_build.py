@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import errno
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
+from opentelemetry import trace
 
-from crawlo_otel_leaks import findings, release, scope, semconv, track
+from crawlo_otel_leaks import blame, findings, release, scope, semconv, shortages, track
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.report import reasons
 
@@ -31,6 +33,11 @@ def report_of(rig):
     data = json.loads(report.as_json())
     jsonschema.Draft202012Validator(SCHEMA).validate(data)
     assert set(data) == set(SCHEMA["properties"])
+    whole = SCHEMA["$defs"]["shortage"]["properties"]
+    for shortage in data["shortages"]:
+        assert set(shortage) == set(whole)
+        groups = whole["holders"]["items"]["properties"]
+        assert all(set(group) == set(groups) for group in shortage["holders"])
     for entry in data["leaks"]:
         assert set(entry) == set(SCHEMA["$defs"]["entry"]["properties"])
         assert set(entry["owner"]) == set(SCHEMA["$defs"]["entry"]["properties"]["owner"]["properties"])
@@ -207,3 +214,32 @@ def test_the_schema_refuses_what_is_no_report(rig, key, value):
     data = json.loads(rig.runtime.report().as_json())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(SCHEMA).validate({**data, key: value})
+
+
+def test_what_ran_out_is_told_once_with_its_newest_holders(rig, tracer):
+    error = OSError(errno.EMFILE, "Too many open files")
+    with tracer.start_as_current_span("waiter") as span:
+        blame.explain(rig.runtime.tracker, error)
+        kept = take(kind=semconv.FILE)
+        blame.explain(rig.runtime.tracker, error)
+    assert report_of(rig).shortages == []
+    rig.runtime.tick()
+    (shortage,) = report_of(rig).shortages
+    assert (shortage.name, shortage.count, shortage.held) == ("descriptors", 2, 1)
+    assert shortage.span_id == f"{span.get_span_context().span_id:016x}"
+    (group,) = shortage.holders
+    assert (group["count"], group["owner_finished"]) == (1, False)
+    assert "test_report_build.py:" in group["where"]
+    release(kept)
+
+
+def test_only_so_many_shortages_are_told_apart(rig):
+    nobody = trace.INVALID_SPAN_CONTEXT
+    for number in range(shortages.LIMIT + 5):
+        pool = f"pool {number}"
+        told = blame.Exhaustion(f"connections of {pool}", DB, pool, 0, None, 1.0, (), nobody)
+        rig.runtime.tracker.exhausted.append(told)
+    rig.runtime.tick()
+    report = report_of(rig)
+    assert len(report.shortages) == shortages.LIMIT
+    assert report.shortages[0].trace_id is None

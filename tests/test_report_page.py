@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
-from report_samples import HOSTILE, entry, frame, mixed, report
+from report_samples import HOSTILE, entry, frame, group, mixed, report, shortage
 
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.report import html, write
@@ -188,6 +188,9 @@ def test_the_drawn_page_tells_verdict_leaks_and_what_does_not_count(drawn):
     links = [attrs["href"] for tag, attrs in dom.elements if tag == "a"]
     assert f"http://localhost:16686/trace/{1:032x}" in links
     assert "5 of 5 shown" in told
+    assert "connections of pool db:5432/app2 times" in told
+    assert "15 of 15 held when somebody last waited 5.0 s in vain." in told
+    assert "12app/views.py:42 get_user (owner finished)5 min 12 s" in told
 
 
 @pytest.mark.slow
@@ -196,7 +199,7 @@ def test_the_drawn_page_of_a_healthy_program_accuses_nobody(drawn):
     assert "HealthyNo leak was found." in dom.seen
     assert dom.count("article") == 0
     hidden = [attrs.get("id") for _, attrs in dom.elements if "hidden" in attrs]
-    assert hidden == ["trends", "tools", "aside"]
+    assert hidden == ["trends", "tools", "ran-out", "aside"]
 
 
 @pytest.mark.slow
@@ -223,7 +226,8 @@ def test_in_the_drawn_page_a_hostile_report_is_text_and_nothing_of_it_runs(drawn
 def test_the_drawn_page_needs_no_sideways_scrolling(drawn, width, lang):
     path = "/srv/" + "very-long-directory-name/" * 12 + "x" * 200 + ".py"
     long = entry(name=path, site=frame("f" * 150, file=path, text="y" * 300), stack=[frame(file=path)] * 3)
-    dom = drawn(report(long, entry(2, owner={"task": "t" * 200})), Page(lang=lang), MEASURE, width)
+    ran_out = shortage(what="w" * 200, holders=[group(where=path, trace_id=f"{7:032x}")] * 12)
+    dom = drawn(report(long, entry(2, owner={"task": "t" * 200}), shortages=[ran_out]), Page(lang=lang), MEASURE, width)
     found = re.search(r"\[(\d+) (\d+)\]", dom.seen)
     assert found, "the page in the frame was not measured"
     assert int(found[1]) == width

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from report_samples import HOSTILE, MARKUP, NO_UTF8, STEERING, entry, frame, mixed, report
+from report_samples import HOSTILE, MARKUP, NO_UTF8, STEERING, entry, frame, group, mixed, report, shortage
 from rich.console import Console
 
 from crawlo_otel_leaks.report import text
@@ -150,3 +150,21 @@ def test_a_reason_of_a_later_version_is_told_as_it_is():
 )
 def test_lengths_of_time_are_told_as_people_say_them(seconds, told):
     assert text.humane(seconds) == told
+
+
+def test_what_ran_out_is_told_with_who_held_it():
+    lines = shown(report(shortages=[shortage()])).splitlines()
+    assert lines[-5:] == [
+        "ran out  connections of pool db:5432/app  2 times",
+        "  15 of 15 held when somebody last waited 5.0 s in vain, by:",
+        "  12 x app/views.py:42 get_user  up to 5 min 12 s  (owner finished)",
+        f"      trace {7:032x}",
+        "  3 x app/jobs.py:7 run  up to 5 min 12 s",
+    ]
+
+
+def test_of_many_holders_the_last_are_summed_up_and_a_limit_need_not_be_known():
+    many = [group(20 - number, f"app/views.py:{number} f", owner_finished=False) for number in range(9)]
+    told = shown(report(shortages=[shortage(limit=None, holders=many)]))
+    assert "  15 held when" in told
+    assert told.splitlines()[-1] == f"  {14 + 13 + 12} elsewhere"

@@ -10,15 +10,22 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.model import Reason
-from crawlo_otel_leaks.report.model import Entry, Report
+from crawlo_otel_leaks.report.model import Entry, Report, Shortage
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from opentelemetry.trace import SpanContext
+
+    from crawlo_otel_leaks.blame import Holders
     from crawlo_otel_leaks.findings import Findings
     from crawlo_otel_leaks.model import Finding, Frame, Owner
+    from crawlo_otel_leaks.shortages import Shortage as RanOut
+    from crawlo_otel_leaks.shortages import Shortages
     from crawlo_otel_leaks.tracker import Tracker
 
 
-def build(findings: Findings, tracker: Tracker) -> Report:
+def build(findings: Findings, shortages: Shortages, tracker: Tracker) -> Report:
     """Return the report as of now: what counts as a leak first, and of that the strongest verdicts."""
     now = tracker.clock()
     entries = [_entry(finding, now) for finding in list(findings.by_key.values())]
@@ -30,6 +37,7 @@ def build(findings: Findings, tracker: Tracker) -> Report:
         generated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=_command(),
         left_out=findings.overflow,
+        shortages=[_shortage(shortage) for shortage in list(shortages.by_name.values())],
     )
 
 
@@ -51,7 +59,6 @@ def _command() -> str:
 
 def _entry(finding: Finding, now: float) -> Entry:
     leak = finding.first
-    span = leak.owner.span
     return Entry(
         kind=leak.kind,
         reason=finding.reason.value,
@@ -61,11 +68,42 @@ def _entry(finding: Finding, now: float) -> Entry:
         fingerprint=leak.fingerprint,
         site=_frame(leak.where),
         stack=[_frame(frame) for frame in leak.stack],
-        trace_id=format_trace_id(span.trace_id) if span else None,
-        span_id=format_span_id(span.span_id) if span else None,
         owner=_owner(leak.owner),
         resolved=finding.resolved,
+        **_ids(leak.owner.span),
     )
+
+
+def _shortage(shortage: RanOut) -> Shortage:
+    newest = shortage.newest
+    return Shortage(
+        what=newest.what,
+        kind=newest.kind,
+        name=newest.name,
+        held=newest.held,
+        limit=newest.limit,
+        waited_s=round(newest.waited, 3),
+        count=shortage.count,
+        holders=[_holders(group) for group in newest.holders],
+        **_ids(newest.waiter if newest.waiter.is_valid else None),
+    )
+
+
+def _holders(group: Holders) -> dict[str, Any]:
+    return {
+        "count": group.count,
+        "held_s": round(group.oldest, 3),
+        "where": group.where,
+        "owner_finished": group.finished,
+        **_ids(group.span),
+    }
+
+
+def _ids(span: SpanContext | None) -> dict[str, str | None]:
+    return {
+        "trace_id": format_trace_id(span.trace_id) if span else None,
+        "span_id": format_span_id(span.span_id) if span else None,
+    }
 
 
 def _owner(owner: Owner) -> dict[str, str | None]:

@@ -31,6 +31,26 @@ _ENTRY: Final = {
     "owner": (dict,),
     "resolved": (bool,),
 }
+_SHORTAGE: Final = {
+    "what": _TEXT,
+    "kind": _TEXT,
+    "name": _TEXT,
+    "held": (int,),
+    "limit": (int, type(None)),
+    "waited_s": _NUMBER,
+    "count": (int,),
+    "trace_id": _MAYBE,
+    "span_id": _MAYBE,
+    "holders": (list,),
+}
+_HOLDERS: Final = {
+    "count": (int,),
+    "held_s": _NUMBER,
+    "where": _TEXT,
+    "owner_finished": (bool,),
+    "trace_id": _MAYBE,
+    "span_id": _MAYBE,
+}
 _FRAME: Final = {"function": _TEXT, "file": _TEXT, "line": (int,)}
 
 
@@ -57,6 +77,23 @@ class Entry:
         return self.reason != "slow" and not self.resolved
 
 
+@dataclass(frozen=True)
+class Shortage:
+    """What ran out, a pool say, how often, and who held it the last time. `waited_s` is seconds."""
+
+    what: str
+    kind: str
+    name: str
+    held: int
+    limit: int | None
+    waited_s: float
+    count: int
+    trace_id: str | None
+    span_id: str | None
+    holders: list[dict[str, Any]]
+    """By place: `count`, `held_s` of the longest, `where`, `owner_finished`, `trace_id` and `span_id`."""
+
+
 def _no_process() -> dict[str, Any]:
     return {"series": [], "changes": {}, "suspects": [], "type_changes": []}
 
@@ -72,6 +109,7 @@ class Report:
     generated_at: str = ""
     command: str = ""
     left_out: int = 0
+    shortages: list[Shortage] = field(default_factory=list)
 
     @property
     def accused(self) -> list[Entry]:
@@ -104,7 +142,8 @@ def report_from(data: object) -> Report:
     _checked(data, _REPORT, "the report")
     _checked(whole["handles"], {"by_kind": (dict,)}, "handles")
     leaks = [_entry_from(entry, f"leaks[{place}]") for place, entry in enumerate(whole["leaks"])]
-    return Report(**{**_known(Report, whole), "leaks": leaks})
+    shortages = [_shortage_from(one, f"shortages[{place}]") for place, one in enumerate(whole.get("shortages", []))]
+    return Report(**{**_known(Report, whole), "leaks": leaks, "shortages": shortages})
 
 
 def _entry_from(data: object, where: str) -> Entry:
@@ -112,6 +151,13 @@ def _entry_from(data: object, where: str) -> Entry:
     for place, frame in enumerate([entry["site"], *entry["stack"]]):
         _checked(frame, _FRAME, f"{where}.stack[{place - 1}]" if place else f"{where}.site")
     return Entry(**_known(Entry, entry))
+
+
+def _shortage_from(data: object, where: str) -> Shortage:
+    shortage = _checked(data, _SHORTAGE, where)
+    for place, holders in enumerate(shortage["holders"]):
+        _checked(holders, _HOLDERS, f"{where}.holders[{place}]")
+    return Shortage(**_known(Shortage, shortage))
 
 
 def _checked(data: object, shape: Mapping[str, tuple[type, ...]], where: str) -> dict[str, Any]:

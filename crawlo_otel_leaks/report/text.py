@@ -14,7 +14,7 @@ from crawlo_otel_leaks.report.reasons import words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from crawlo_otel_leaks.report.model import Entry, Report
+    from crawlo_otel_leaks.report.model import Entry, Report, Shortage
 
 FULL: Final = 20
 """Entries told in full; of more, only how many there are."""
@@ -48,6 +48,8 @@ def show(report: Report, console: Console) -> None:
     rest = report.leaks[FULL:]
     if rest:
         console.print(Text("\n" + _rest(rest), "bold"))
+    for shortage in report.shortages:
+        _show_shortage(shortage, console)
     if report.left_out:
         more = f"{report.left_out} more leaks found no place in the report: it keeps a bounded number of places."
         console.print(Text("\n" + more, "bold yellow"))
@@ -113,6 +115,26 @@ def _show_entry(entry: Entry, console: Console) -> None:
     _say(console, Text(f"  {LATER if entry.resolved else printable(told.why)}"))
     for name, value in _facts(entry):
         _say(console, Text.assemble((f"  {name:<12}", "dim"), printable(value)))
+
+
+def _show_shortage(shortage: Shortage, console: Console) -> None:
+    of = f"{shortage.held} of {shortage.limit}" if shortage.limit is not None else str(shortage.held)
+    times = plural(shortage.count, "time")
+    console.print()
+    _say(
+        console,
+        Text.assemble(("ran out", "bold yellow"), "  ", (printable(shortage.what), "bold"), f"  {times}"),
+    )
+    _say(console, Text(f"  {of} held when somebody last waited {humane(shortage.waited_s)} in vain, by:"))
+    for group in shortage.holders[:CALLERS]:
+        finished = "  (owner finished)" if group["owner_finished"] else ""
+        held = f"up to {humane(group['held_s'])}{finished}"
+        _say(console, Text(f"  {group['count']} x {printable(group['where'])}  {held}"))
+        if group["trace_id"]:
+            _say(console, Text(f"      trace {printable(group['trace_id'])}", "dim"))
+    rest = sum(group["count"] for group in shortage.holders[CALLERS:])
+    if rest:
+        _say(console, Text(f"  {rest} elsewhere"))
 
 
 def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
