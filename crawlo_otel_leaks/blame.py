@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import resource
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,9 @@ LOOK: Final = 10_000
 """Handles looked at for one sentence."""
 DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
 """Kinds that have a descriptor each."""
+CAUSES: Final = 5
+"""Exceptions looked at below the one that a library raises."""
+_NO_DESCRIPTOR: Final = {number: os.strerror(number) for number in (errno.EMFILE, errno.ENFILE)}
 _logger = logging.getLogger("crawlo_otel_leaks")
 
 
@@ -119,13 +123,25 @@ def of_descriptors(tracker: Tracker, span: Span) -> Exhaustion:
     )
 
 
-def explain(tracker: Tracker, error: OSError) -> None:
-    """Tell who holds the descriptors, if it is for them that the error was raised."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+def explain(tracker: Tracker, error: BaseException) -> None:
+    """Tell who holds the descriptors, if it is for them that the error was raised, and nobody has told yet."""
+    if out_of_descriptors(error):
         span = trace.get_current_span()
         found = of_descriptors(tracker, span)
-        note(error, found)
-        tell(tracker, found, span)
+        if note(error, found):
+            tell(tracker, found, span)
+
+
+def out_of_descriptors(error: BaseException) -> bool:
+    """Whether the process (or the machine) had no descriptor left; libraries wrap what the kernel said."""
+    step: BaseException | None = error
+    for _ in range(CAUSES):
+        if step is None:
+            return False
+        if getattr(step, "errno", None) in _NO_DESCRIPTOR or any(text in str(step) for text in _NO_DESCRIPTOR.values()):
+            return True
+        step = step.__cause__ or step.__context__
+    return False
 
 
 def holders(handles: Iterable[Handle], now: float) -> tuple[Holders, ...]:
@@ -157,11 +173,14 @@ def tell(tracker: Tracker, exhaustion: Exhaustion, span: Span) -> None:
             span.add_link(one.span, {semconv.HANDLE_KIND: exhaustion.kind})
 
 
-def note(error: BaseException, exhaustion: Exhaustion) -> None:
-    """Add the sentence to an exception; Python 3.10 prints no notes, so log it there."""
-    text = str(exhaustion)
+def note(error: BaseException, exhaustion: Exhaustion) -> bool:
+    """Add the sentence to an exception; Python 3.10 prints no notes, so log it there. False if it had one already."""
+    text, notes = str(exhaustion), getattr(error, "__notes__", [])
+    if any(exhaustion.what in one for one in notes):
+        return False
     if hasattr(error, "add_note"):
         error.add_note(text)
-        return
-    error.__notes__ = [*getattr(error, "__notes__", []), text]  # PEP 678's name
-    _logger.warning("crawlo_otel_leaks: %s", text)
+    else:
+        error.__notes__ = [*notes, text]  # PEP 678's name, before 3.11
+        _logger.warning("crawlo_otel_leaks: %s", text)
+    return True

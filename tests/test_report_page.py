@@ -188,6 +188,7 @@ def test_the_drawn_page_tells_verdict_leaks_and_what_does_not_count(drawn):
     links = [attrs["href"] for tag, attrs in dom.elements if tag == "a"]
     assert f"http://localhost:16686/trace/{1:032x}" in links
     assert "5 of 5 shown" in told
+    assert [attrs["class"] for tag, attrs in dom.elements if tag == "article"].count("shortage") == 1
     assert "connections of pool db:5432/app2 times" in told
     assert "15 of 15 held when somebody last waited 5.0 s in vain." in told
     assert "12app/views.py:42 get_user (owner finished)5 min 12 s" in told

@@ -7,7 +7,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from crawlo_otel_leaks.blame import note, of_pool, tell
+from crawlo_otel_leaks.blame import explain, note, of_pool, tell
 from crawlo_otel_leaks.model import Handle, Progress
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
@@ -192,8 +192,7 @@ class PoolWatch:
     def blame(self, pool: Pool, wait: Wait, error: BaseException) -> None:
         """Tell the waiter's exception and span who holds what it waited for."""
         found = of_pool(pool, self.holding(pool), wait, self.tracker.clock())
-        note(error, found)
-        if not wait.told:
+        if note(error, found) and not wait.told:
             wait.told = True
             tell(self.tracker, found, wait.span)
 
@@ -286,3 +285,5 @@ class Waiting(Wait):
         if cut_off or self._watch.refused(self._thing, error):
             pool.timeouts += 1
             self._watch.blame(pool, self, error)
+        else:
+            explain(self._watch.tracker, error)

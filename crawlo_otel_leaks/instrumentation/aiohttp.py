@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.blame import explain
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.model import Handle, Progress
@@ -163,7 +164,11 @@ class _Client:
 
     async def connect(self, wrapped: Wrapped, connector: Any, args: Arguments, kwargs: Keywords) -> Any:
         """BaseConnector.connect: a slot is taken."""
-        connection = await wrapped(*args, **kwargs)
+        try:
+            connection = await wrapped(*args, **kwargs)
+        except Exception as error:
+            self._safely("blame", explain, self._tracker, error)
+            raise
         self._safely("connect", self._note_slot, connector, connection, sys._getframe(0))  # noqa: SLF001
         return connection
 
