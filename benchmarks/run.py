@@ -10,9 +10,11 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pools
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -95,15 +97,26 @@ def compare(work: Callable[[], float], instrumentor: BaseInstrumentor, rounds: i
     }
 
 
-def measure(*, quick: bool) -> dict[str, dict[str, float]]:
-    """Run every benchmark."""
-    from crawlo_otel_leaks.instrumentation.aiohttp import AiohttpInstrumentor  # noqa: PLC0415  (after the provider)
-    from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor  # noqa: PLC0415
+def cases() -> dict[str, tuple[Callable[[], Callable[[], float]], str]]:
+    """Return what is measured: how to prepare it, and the entry point whose instrumentor watches it."""
+    return {
+        "open + read + close": (lambda: files(1000), "files"),
+        "aiohttp GET, local": (lambda: Gets(200), "aiohttp"),
+        "redis GET": (lambda: pools.redis_gets(300), "redis"),
+        "redis GET, asyncio": (lambda: pools.AsyncRedisGets(200), "redis"),
+        "asyncpg acquire + SELECT 1 + release": (lambda: pools.AsyncpgSelects(100), "asyncpg"),
+        "SQLAlchemy checkout + checkin": (lambda: pools.sqlalchemy_checkouts(1000), "sqlalchemy"),
+    }
 
+
+def measure(*, quick: bool, chosen: str) -> dict[str, dict[str, float]]:
+    """Run the benchmarks whose name has the word in it."""
+    found = {point.name: point for point in entry_points(group="opentelemetry_instrumentor")}
     rounds = 15 if quick else 61
     return {
-        "open + read + close": compare(files(1000), FilesInstrumentor(), rounds),
-        "aiohttp GET, local": compare(Gets(200), AiohttpInstrumentor(), rounds),
+        name: compare(prepare(), found[f"crawlo_leaks_{library}"].load()(), rounds)
+        for name, (prepare, library) in cases().items()
+        if chosen in name
     }
 
 
@@ -111,15 +124,16 @@ def main() -> None:
     """Print the table, and write it as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--only", default="", metavar="WORD", help="only what has this word in its name")
     parser.add_argument("--json", type=Path, help="write the numbers there")
     arguments = parser.parse_args()
     trace.set_tracer_provider(TracerProvider())
     with trace.get_tracer("benchmark").start_as_current_span("benchmark"):
-        results = measure(quick=arguments.quick)
+        results = measure(quick=arguments.quick, chosen=arguments.only)
     print(f"Python {platform.python_version()}, {sys.platform}, level sampled, in a recording span, depth {DEPTH}")
     for name, result in results.items():
         print(
-            f"{name:<22} untracked {result['untracked_us']:8.2f} us   tracked {result['tracked_us']:8.2f} us"
+            f"{name:<36} untracked {result['untracked_us']:8.2f} us   tracked {result['tracked_us']:8.2f} us"
             f"   ratio {result['ratio']:.3f}",
         )
     if arguments.json:
