@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from crawlo_otel_leaks.cli import paths, run
+from crawlo_otel_leaks.cli.errors import UsageError
+from crawlo_otel_leaks.demo import servers
 from crawlo_otel_leaks.report import text
 from crawlo_otel_leaks.settings import PREFIX
 
@@ -24,8 +26,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "demo",
         help="run a small leaky crawler and show its leaks",
-        description="Run a small aiohttp crawler on a local site, leaky or clean, and show what it leaked. "
-        "Exit code 0 if the leaky one was seen to leak, or the clean one to be clean.",
+        description="Run a small crawler, leaky or clean, on a web site, a Valkey and a PostgreSQL of its own, "
+        "and show what it leaked. Exit code 0 if the leaky one was seen to leak, or the clean one to be clean.",
     )
     parser.add_argument("--clean", action="store_true", help="run the clean twin")
     paths.add_report_option(parser)
@@ -35,7 +37,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     reports = paths.checked(arguments.report)
     program = [sys.executable, "-m", _PROGRAM, *(["--clean"] if arguments.clean else [])]
-    code, found = run.instrumented(program, reports, _HASTE)
+    try:
+        with servers.serving() as where:
+            code, found = run.instrumented(program, reports, {**_HASTE, **where})
+    except ImportError as error:
+        raise UsageError(f"{error.name} is not installed; expected: pip install 'crawlo-otel-leaks[demo]'") from error
     if code or not found:
         return code or 1
     console = Console(stderr=True)

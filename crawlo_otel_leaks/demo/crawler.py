@@ -1,90 +1,79 @@
-"""A small crawler with four classic leaks, and its clean twin (--clean)."""
+"""A small crawler with classic leaks, and its clean twin (--clean)."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
+import asyncpg
 from opentelemetry import trace
+from redis.asyncio import Redis
 
-from crawlo_otel_leaks.demo import site
+from crawlo_otel_leaks.demo import careful, careless, servers, site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 tracer = trace.get_tracer("demo.crawler")
-kept: list[object] = []  # what a careless program keeps: caches, globals, closures
 
 
-async def fetch_leaky(base: str, number: int, folder: Path) -> None:
-    """Fetch one page the careless way."""
-    session = aiohttp.ClientSession()  # leak: a session per page, and nobody closes it
-    kept.append(session)
-    async with session.get(f"{base}/page/{number}") as response:
-        text = await response.text()
-    output = (folder / f"{number}.html").open("w", encoding="utf-8")  # leak: kept open
-    output.write(text)
-    kept.append(output)
+class Crawl(NamedTuple):
+    """What one crawl works with."""
+
+    base: str
+    folder: Path
+    session: aiohttp.ClientSession
+    client: Redis
+    pool: asyncpg.Pool
+    clean: bool
 
 
-async def check_leaky(session: aiohttp.ClientSession, base: str, number: int) -> int:
-    """Ask for a download's size the careless way."""
-    response = await session.get(f"{base}/download/{number}")  # leak: the body is never read, nor released
-    kept.append(response)
-    return response.content_length or 0
-
-
-def note_leaky(folder: Path, size: int) -> None:
-    """Note a size the careless way."""
-    (folder / "sizes.txt").open("a", encoding="utf-8").write(f"{size}\n")  # leak: dropped without close
-
-
-async def fetch_clean(session: aiohttp.ClientSession, base: str, number: int, folder: Path) -> None:
-    """Fetch one page."""
-    async with session.get(f"{base}/page/{number}") as response:
-        text = await response.text()
-    with (folder / f"{number}.html").open("w", encoding="utf-8") as output:
-        output.write(text)
-
-
-async def check_clean(session: aiohttp.ClientSession, base: str, number: int) -> int:
-    """Ask for a download's size."""
-    async with session.get(f"{base}/download/{number}") as response:
-        return response.content_length or 0
-
-
-def note_clean(folder: Path, size: int) -> None:
-    """Note a size."""
-    with (folder / "sizes.txt").open("a", encoding="utf-8") as notes:
-        notes.write(f"{size}\n")
-
-
-async def crawl_page(session: aiohttp.ClientSession, base: str, number: int, folder: Path, *, clean: bool) -> None:
+async def crawl_page(crawl: Crawl, number: int) -> None:
     """Crawl one page in a span of its own."""
+    steps = careful if crawl.clean else careless
     with tracer.start_as_current_span("crawl page", attributes={"page": number}):
-        if clean:
-            await fetch_clean(session, base, number, folder)
-        else:
-            await fetch_leaky(base, number, folder)
+        text = await steps.fetch(crawl.base, number)
         if number % 4 == 0:
-            size = await (check_clean if clean else check_leaky)(session, base, number)
-            (note_clean if clean else note_leaky)(folder, size)
+            size = await steps.check(crawl.session, crawl.base, number)
+            steps.note(crawl.folder, number, size)
+            await steps.announce(crawl.client, number)
+        await steps.save(crawl.pool, number, text)
 
 
-async def crawl(folder: Path, *, clean: bool) -> None:
+@asynccontextmanager
+async def working(*, clean: bool) -> AsyncIterator[Crawl]:
+    """Open what a crawl works with, and close it."""
+    pool = await asyncpg.create_pool(os.environ[servers.POSTGRES_DSN], min_size=1, max_size=3)
+    await pool.execute("CREATE TABLE pages (number int, text text)")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            async with (
+                site.serving() as base,
+                aiohttp.ClientSession() as session,
+                Redis.from_url(os.environ[servers.REDIS_URL]) as client,
+            ):
+                yield Crawl(base, Path(folder), session, client, pool, clean)
+        finally:
+            pool.terminate()
+
+
+async def crawl_all(*, clean: bool) -> None:
     """Crawl the whole site."""
-    async with site.serving() as base, aiohttp.ClientSession() as session:
-        pages = [crawl_page(session, base, number, folder, clean=clean) for number in range(site.PAGES)]
-        await asyncio.gather(*pages)
-        print(f"crawled {site.PAGES} pages of {base}; working on ...", flush=True)
+    async with working(clean=clean) as crawl:
+        pages = [crawl_page(crawl, number) for number in range(site.PAGES)]
+        failures = [error for error in await asyncio.gather(*pages, return_exceptions=True) if error is not None]
+        print(f"crawled {site.PAGES} pages, {len(failures)} in vain", flush=True)
+        for error in failures[:1]:
+            print(f"the first: {error!r}", *getattr(error, "__notes__", []), sep="\n", flush=True)
+        print("working on ...", flush=True)
         await asyncio.sleep(2.0)  # the service goes on, while what leaked stays open
 
 
-def main() -> None:
-    """Crawl, leaky or clean."""
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(crawl(Path(folder), clean="--clean" in sys.argv[1:]))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(crawl_all(clean="--clean" in sys.argv[1:]))
