@@ -13,6 +13,7 @@ kept = []
 def leaky(url: str) -> None:
     client = redis.Redis.from_url(url)
     client.set("stock", 3)
+    kept.append(client)
     with trace.get_tracer("corpus").start_as_current_span("job"):
         kept.append(reserve(client))
 
