@@ -73,6 +73,11 @@ class PoolWatch:
         """Return the pool's sizes."""
         raise NotImplementedError
 
+    def new_handle(self, frame: FrameType) -> ConnectionHandle:
+        """Return a handle for what the function in `frame` is asking for."""
+        del frame
+        return self.handle(self.kind)
+
     def refused(self, pool: Any, error: BaseException) -> bool:
         """Whether the pool had none left, rather than the server having failed."""
         raise NotImplementedError
@@ -221,9 +226,11 @@ class PoolWatch:
 
         def read() -> Limits | None:
             alive = ref()
+            pool.silent = self.silent()  # what emits may have been switched on since
             return None if alive is None else self.limits(alive)
 
-        return Pool(self.kind, self.name(thing), read, self.silent())
+        pool = Pool(self.kind, self.name(thing), read, self.silent())
+        return pool
 
 
 def _connection(args: Arguments, kwargs: Keywords) -> object:
@@ -242,7 +249,7 @@ class Waiting(Wait):
     def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType) -> None:
         self._watch = watch
         self._thing = thing
-        self._frame: FrameType | None = frame
+        self._frame = frame
         self.pool: Pool | None = None
 
     def __enter__(self) -> Self:
@@ -267,10 +274,10 @@ class Waiting(Wait):
 
     def _begin(self) -> None:
         watch = self._watch
-        origin = watch.handle(watch.kind)
-        located = watch.tracker.locate(origin, self._frame)
-        self._frame = None
-        if located is not None:
+        frame = self._frame
+        del self._frame  # it may outlive this call otherwise, and all its variables with it
+        origin = watch.new_handle(frame)
+        if watch.tracker.locate(origin, frame) is not None:
             super().__init__(origin, watch.tracker.clock())
             self.pool = pool = watch.pool_of(self._thing)
             pool.waiting[self] = None
