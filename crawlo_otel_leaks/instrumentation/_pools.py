@@ -240,10 +240,10 @@ class Waiting(Wait):
     __slots__ = ("_frame", "_thing", "_watch", "pool")
     origin: ConnectionHandle
 
-    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType) -> None:
+    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType | None) -> None:
         self._watch = watch
         self._thing = thing
-        self._frame: FrameType | None = frame
+        self._frame = frame
         self.pool: Pool | None = None
 
     def __enter__(self) -> Self:
@@ -272,9 +272,12 @@ class Waiting(Wait):
         located = watch.tracker.locate(origin, self._frame)
         self._frame = None
         if located is not None:
-            super().__init__(origin, watch.tracker.clock())
-            self.pool = pool = watch.pool_of(self._thing)
-            pool.waiting[self] = None
+            self._start(origin)
+
+    def _start(self, origin: Handle) -> None:
+        super().__init__(origin, self._watch.tracker.clock())
+        self.pool = pool = self._watch.pool_of(self._thing)
+        pool.waiting[self] = None
 
     def _end(self, pool: Pool, error: BaseException | None) -> None:
         pool.waiting.pop(self, None)
