@@ -36,8 +36,9 @@ def place(settings: Mapping[str, Any]) -> str:
     """Return `server:port/namespace` of what a connect is told, or the file that names them; never a secret."""
     host, port = settings.get("host") or "localhost", settings.get("port") or 3306
     file = settings.get("read_default_file") if host == "localhost" else None
-    namespace = settings.get("db") or settings.get("database") or ""
-    return f"{settings.get('unix_socket') or file or f'{host}:{port}'}/{namespace}"
+    server = settings.get("unix_socket") or file or f"{host}:{port}"
+    namespace = settings.get("db") or settings.get("database")
+    return f"{server}/{namespace}" if namespace else str(server)
 
 
 class MySQLPooled(ConnectionHandle):
