@@ -246,7 +246,7 @@ class Waiting(Wait):
     __slots__ = ("_frame", "_thing", "_watch", "pool")
     origin: ConnectionHandle
 
-    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType) -> None:
+    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType | None) -> None:
         self._watch = watch
         self._thing = thing
         self._frame = frame
@@ -273,14 +273,19 @@ class Waiting(Wait):
             self._watch.safely("acquire", self._end, self.pool, error)
 
     def _begin(self) -> None:
-        watch = self._watch
-        frame = self._frame
-        del self._frame  # it may outlive this call otherwise, and all its variables with it
-        origin = watch.new_handle(frame)
-        if watch.tracker.locate(origin, frame) is not None:
-            super().__init__(origin, watch.tracker.clock())
-            self.pool = pool = watch.pool_of(self._thing)
+        origin = self.locate()
+        if origin is not None:
+            super().__init__(origin, self._watch.tracker.clock())
+            self.pool = pool = self._watch.pool_of(self._thing)
             pool.waiting[self] = None
+
+    def locate(self) -> ConnectionHandle | None:
+        """Return the handle that is to be held, with whoever asks for it; None if that is telemetry."""
+        frame, self._frame = self._frame, None  # it may outlive this call otherwise, and all its variables with it
+        if frame is None:
+            return None
+        handle = self._watch.new_handle(frame)
+        return handle if self._watch.tracker.locate(handle, frame) is not None else None
 
     def _end(self, pool: Pool, error: BaseException | None) -> None:
         pool.waiting.pop(self, None)
