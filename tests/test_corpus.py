@@ -3,6 +3,7 @@
 A case is a file in `tests/corpus/`: `SERVER` names the server it needs ("" for none), `LEAKS` what must be
 reported of its function `leaky(url)`: kind, reason, and the function whose line acquired, one for each entry of
 the report, sorted. Of `clean(url)`, the same program without the bug, nothing may be reported. Both may be `async`.
+`tests/soak/` has clean services under load: nothing may be reported of their `serve(url)`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import pytest
 import servers
 
 CORPUS = Path(__file__).parent / "corpus"
+SOAK = Path(__file__).parent / "soak"
 RUN = CORPUS / "run.py"
 CASES = sorted(path.stem for path in CORPUS.glob("*.py") if path != RUN)
+SERVICES = sorted(path.stem for path in SOAK.glob("*.py"))
 URLS = {
     "": lambda: "",
     "valkey": lambda: "redis://{}:{}/0".format(*servers.valkey()),
@@ -30,24 +33,28 @@ URLS = {
 EVERYTHING = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ""}
 
 
-def _case(name):
-    spec = importlib.util.spec_from_file_location(f"corpus_{name}", CORPUS / f"{name}.py")
+def _program(file):
+    spec = importlib.util.spec_from_file_location(f"{file.parent.name}_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _reported(where, name, twin, url):
-    """Run a twin; return the leaks that count, as the report tells them."""
+def _case(name):
+    return _program(CORPUS / f"{name}.py")
+
+
+def _reported(where, file, function, url, timeout=programs.TIMEOUT):
+    """Run a function of a program; return the leaks that count, as the report tells them."""
     process = subprocess.Popen(
-        [programs.INSTRUMENT, sys.executable, str(RUN), name, twin, url],
+        [programs.INSTRUMENT, sys.executable, str(RUN), str(file), function, url],
         cwd=where,
         env=programs.environment(None, REPORT="out.json", **EVERYTHING),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    done = programs.finish(process)
+    done = programs.finish(process, timeout)
     assert done.returncode == 0, done.stderr
     assert "goes on without tracking" not in done.stderr, "the tracker failed within itself"
     report = json.loads((where / "out.json").read_text(encoding="utf-8"))
@@ -57,7 +64,7 @@ def _reported(where, name, twin, url):
 @pytest.mark.parametrize("name", CASES)
 def test_the_bug_is_reported_in_its_trace(tmp_path, name):
     case = _case(name)
-    leaks = _reported(tmp_path, name, "leaky", URLS[case.SERVER]())
+    leaks = _reported(tmp_path, CORPUS / f"{name}.py", "leaky", URLS[case.SERVER]())
     told = sorted((leak["kind"], leak["reason"], leak["site"]["function"].rpartition(".")[2]) for leak in leaks)
     assert told == sorted(case.LEAKS)
     assert all(leak["site"]["file"].endswith(f"{name}.py") for leak in leaks)
@@ -67,4 +74,12 @@ def test_the_bug_is_reported_in_its_trace(tmp_path, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_of_its_clean_twin_nothing_is(tmp_path, name):
-    assert _reported(tmp_path, name, "clean", URLS[_case(name).SERVER]()) == []
+    assert _reported(tmp_path, CORPUS / f"{name}.py", "clean", URLS[_case(name).SERVER]()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVICES)
+def test_of_a_clean_service_under_load_nothing_is(tmp_path, name):
+    """Ten thousand operations; a grace of 50 ms is a hundredth of what a program has by default, and harder."""
+    file = SOAK / f"{name}.py"
+    assert _reported(tmp_path, file, "serve", URLS[_program(file).SERVER](), timeout=180) == []

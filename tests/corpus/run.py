@@ -1,4 +1,4 @@
-"""Runs one twin of a case and lingers, so that the detector can judge: `run.py CASE TWIN URL`."""
+"""Runs one function of a program and lingers, so that the detector can judge: `run.py FILE FUNCTION URL`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import importlib
 import inspect
 import sys
 import time
+from pathlib import Path
 
 LINGER = 0.4
-"""Seconds between a twin's return and the end of the program; its loop is kept open meanwhile."""
+"""Seconds between the function's return and the end of the program; its loop is kept open meanwhile."""
 
 
-def main(case: str, twin: str, url: str) -> None:
-    work = getattr(importlib.import_module(case), twin)
+def main(file: str, function: str, url: str) -> None:
+    sys.path.insert(0, str(Path(file).parent))
+    work = getattr(importlib.import_module(Path(file).stem), function)
     if inspect.iscoroutinefunction(work):
         asyncio.run(_linger(work, url))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from urllib.parse import urlsplit
 
 import aiomysql
@@ -31,10 +32,8 @@ async def request(pool, number):
             except pymysql.err.OperationalError:
                 pass
         if number % 50 == 0:
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(sleep(pool), 0.01)
-            except asyncio.TimeoutError:
-                pass
 
 
 async def sleep(pool):

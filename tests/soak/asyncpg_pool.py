@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import asyncpg
 from opentelemetry import trace
@@ -26,15 +27,11 @@ async def request(pool, number):
         async with pool.acquire() as connection, connection.transaction():
             await connection.fetchval("SELECT $1::int", number)
         await pool.fetchval("SELECT 1")
-        try:
+        with contextlib.suppress(asyncpg.UndefinedColumnError):
             await pool.execute("SELECT no_such_column")
-        except asyncpg.UndefinedColumnError:
-            pass
         if number % 50 == 0:
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(pool.execute("SELECT pg_sleep(5)"), 0.01)
-            except asyncio.TimeoutError:
-                pass
 
 
 async def listen(pool, stop):

@@ -13,9 +13,11 @@ tracer = trace.get_tracer("soak")
 
 
 def serve(url: str) -> None:
-    with psycopg_pool.ConnectionPool(url, min_size=2, max_size=8, open=True) as pool:
-        with ThreadPoolExecutor(12) as executor:
-            list(executor.map(lambda number: request(pool, url, number), range(2_500)))
+    with (
+        psycopg_pool.ConnectionPool(url, min_size=2, max_size=8, open=True) as pool,
+        ThreadPoolExecutor(12) as executor,
+    ):
+        list(executor.map(lambda number: request(pool, url, number), range(2_500)))
 
 
 def request(pool, url, number):

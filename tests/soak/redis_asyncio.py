@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import redis.asyncio as redis
 from opentelemetry import trace
@@ -29,10 +30,8 @@ async def request(client, number):
             await pipe.incr("counter").get("key").execute()
         await client.get("key")
         if number % 25 == 0:
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(client.blpop("nothing", 5), 0.01)
-            except asyncio.TimeoutError:
-                pass
 
 
 async def listen(client):

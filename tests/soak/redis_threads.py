@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import redis
@@ -25,14 +26,10 @@ def job(client, number):
             pipe.watch("counter")
             pipe.multi()
             pipe.incr("counter")
-            try:
+            with contextlib.suppress(redis.WatchError):
                 pipe.execute()
-            except redis.WatchError:
-                pass
-        try:
+        with contextlib.suppress(redis.ResponseError):
             client.execute_command("NO SUCH COMMAND")
-        except redis.ResponseError:
-            pass
         if number % 50 == 0:
             with client.pubsub() as pubsub:
                 pubsub.subscribe("news")

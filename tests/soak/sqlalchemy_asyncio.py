@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from opentelemetry import trace
 from sqlalchemy import exc, text
@@ -32,10 +33,8 @@ async def request(engine, number):
         except exc.ProgrammingError:
             pass
         if number % 50 == 0:
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(sleep(engine), 0.01)
-            except asyncio.TimeoutError:
-                pass
 
 
 async def sleep(engine):

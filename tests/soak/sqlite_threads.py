@@ -18,6 +18,9 @@ def serve(url: str) -> None:
 
 
 def job(number):
-    with tracer.start_as_current_span("job"):
-        with contextlib.closing(sqlite3.connect(":memory:")) as connection, connection:
-            connection.execute("SELECT ?", (number,)).fetchone()
+    with (
+        tracer.start_as_current_span("job"),
+        contextlib.closing(sqlite3.connect(":memory:")) as connection,
+        connection,
+    ):
+        connection.execute("SELECT ?", (number,)).fetchone()
