@@ -267,14 +267,17 @@ class Waiting(Wait):
             self._watch.safely("acquire", self._end, self.pool, error)
 
     def _begin(self) -> None:
-        watch = self._watch
-        origin = watch.handle(watch.kind)
-        located = watch.tracker.locate(origin, self._frame)
+        origin = self.locate()
         self._frame = None
-        if located is not None:
-            super().__init__(origin, watch.tracker.clock())
-            self.pool = pool = watch.pool_of(self._thing)
+        if origin is not None:
+            super().__init__(origin, self._watch.tracker.clock())
+            self.pool = pool = self._watch.pool_of(self._thing)
             pool.waiting[self] = None
+
+    def locate(self) -> ConnectionHandle | None:
+        """Return the handle to be held, with whoever asks for it; None if that is telemetry."""
+        handle = self._watch.handle(self._watch.kind)
+        return handle if self._watch.tracker.locate(handle, self._frame) is not None else None
 
     def _end(self, pool: Pool, error: BaseException | None) -> None:
         pool.waiting.pop(self, None)
