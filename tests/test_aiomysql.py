@@ -1,4 +1,4 @@
-"""aiomysql and asyncmy against a real server: pools and connections of a program's own."""
+"""aiomysql and asyncmy against a real server: pools."""
 
 from __future__ import annotations
 
@@ -6,40 +6,13 @@ import asyncio
 import importlib
 
 import pytest
-import servers
 from conftest import GRACE, SCAN
+from mysql_steps import LEAKED, name, one, package, where
 
 from crawlo_otel_leaks import adopt
-from crawlo_otel_leaks.instrumentation.aiomysql import AiomysqlInstrumentor
-from crawlo_otel_leaks.instrumentation.asyncmy import AsyncmyInstrumentor
 from crawlo_otel_leaks.settings import Settings
 
-PACKAGES = {"aiomysql": AiomysqlInstrumentor, "asyncmy": AsyncmyInstrumentor}
-LEAKED = ("db.connection", "owner_finished")
-
-
-@pytest.fixture(params=PACKAGES)
-def package(request, rig):
-    instrumentor = PACKAGES[request.param]()
-    instrumentor.instrument()
-    yield importlib.import_module(request.param)
-    instrumentor.uninstrument()
-
-
-def where():
-    server = servers.mariadb()
-    return {"host": server.host, "port": server.port, "user": server.user, "password": server.password, "db": "tests"}
-
-
-def name():
-    server = servers.mariadb()
-    return f"{server.host}:{server.port}/tests"
-
-
-async def one(connection):
-    async with connection.cursor() as cursor:
-        await cursor.execute("SELECT 1")
-        return await cursor.fetchone()
+__all__ = ["package"]
 
 
 def test_what_is_given_back_is_no_leak(rig, package):
@@ -308,13 +281,3 @@ def test_pool_metrics_have_semantic_names(rig, package, telemetry):
         assert (point.value, point.attributes) == (value, {"db.client.connection.pool.name": name()})
     assert points["db.client.connection.create_time"][-1].count >= 2
     assert points["db.client.connection.wait_time"][-1].count >= 1
-
-
-def test_a_failure_of_the_server_gets_no_note(rig, package):
-    async def main():
-        with pytest.raises(Exception, match="Can't connect") as caught:
-            await package.create_pool(**{**where(), "port": servers.free_port()})
-        assert getattr(caught.value, "__notes__", []) == []
-
-    asyncio.run(main())
-    assert rig.held == []
