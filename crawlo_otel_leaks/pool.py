@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Handle
 
-RECENT: Final = 2_000
-"""Waits and creations kept between two ticks; older ones are dropped."""
+RECENT: Final = 20_000
+"""Waits, creations and uses kept between two ticks; older ones are dropped."""
 LOSSES: Final = 10
 """Newest losses that tell the present rate."""
 SERVERS: Final = 100
@@ -73,6 +73,7 @@ class Pool:
         self.timeouts_told = 0
         self.waits: deque[float] = deque(maxlen=RECENT)
         self.creations: deque[float] = deque(maxlen=RECENT)
+        self.uses: deque[float] = deque(maxlen=RECENT)
 
     def eta(self, lost: list[float], now: float) -> float | None:
         """Return the seconds until nothing is left at the present rate of loss; None while nothing is being lost.

@@ -23,7 +23,7 @@ from crawlo_otel_leaks.report import Page, build, write
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
-from crawlo_otel_leaks.tracker import Tracker
+from crawlo_otel_leaks.tracker import BRIEF, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +48,12 @@ class Runtime:
             Sites(settings.stack_depth, full=settings.level == "full"),
             clock,
             capture_paths=settings.capture_paths,
+            brief=min(BRIEF, settings.hold_min),
         )
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
-        self._logs, self._pool_metrics = Logs(), PoolMetrics()
-        sinks: list[Sink] = [self._spans, self._logs, Metrics(self.numbers), self._pool_metrics]
+        self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
+        sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics]
         self.detector = Detector(self.tracker, settings, sinks)
         self.pools, self.shortages = Pools(), Shortages()
         self.finders: list[Callable[[object], Handle | None]] = []
@@ -162,6 +163,7 @@ class Runtime:
     def _publish(self, now: float) -> None:
         """Bring up to date what gauges show, and tell who waits in vain."""
         self.numbers.update(self.detector, now)
+        self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
             blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), wait, now), wait.span)

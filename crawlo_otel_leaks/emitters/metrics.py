@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Finding, Handle, Leak
     from crawlo_otel_leaks.numbers import Numbers
+    from crawlo_otel_leaks.tracker import Tracker
 
 
 BOUNDARIES: Final = (0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -76,6 +77,13 @@ class Metrics:
         """Record how long they were held."""
         for handle in handles:
             self._durations.record(handle.held, {semconv.HANDLE_KIND: handle.kind})
+
+    def update(self, tracker: Tracker) -> None:
+        """Record the holds that were too brief to be told one by one."""
+        for kind, counted in tracker.brief_holds.items():
+            attributes = {semconv.HANDLE_KIND: kind}
+            for _ in range(len(counted)):
+                self._durations.record(counted.popleft(), attributes)
 
     def _bounded(self, fingerprint: str) -> str:
         if len(self._fingerprints) < semconv.FINGERPRINT_CAP:

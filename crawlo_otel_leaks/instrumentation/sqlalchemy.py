@@ -253,10 +253,11 @@ class _Asking(Waiting):
 
     __slots__ = ()
 
-    def _begin(self) -> None:
+    def locate(self) -> ConnectionHandle | None:
+        """Locate who asks."""
         if self._thing._dialect.is_async:  # noqa: SLF001  (no public name)
             self._frame = _asker(self._frame)
-        super()._begin()
+        return super().locate()
 
 
 def _asker(frame: FrameType | None) -> FrameType | None:
