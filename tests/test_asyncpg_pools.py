@@ -164,8 +164,7 @@ def test_beside_contribs_instrumentation(rig, instrumentor, telemetry, ours_firs
 
     async def main(spans):
         async with a_pool(max_size=1) as pool:
-            kept = await asyncio.create_task(take(pool))
-            assert await kept.fetchval("select 1") == 1
+            kept = await asyncio.create_task(job(pool))
             rig.settle()
             assert rig.verdicts == ([LEAKED] if spans else [])
             await pool.release(kept)
@@ -180,8 +179,10 @@ def test_beside_contribs_instrumentation(rig, instrumentor, telemetry, ours_firs
     assert len(telemetry.spans("select")) == 1
 
 
-async def take(pool):
-    return await pool.acquire()
+async def job(pool):
+    connection = await pool.acquire()
+    assert await connection.fetchval("select 1") == 1
+    return connection
 
 
 def test_uninstrumented_the_library_is_as_before(instrumentor):

@@ -1,17 +1,111 @@
-"""Which PostgreSQL server and database the arguments of a connect name; never a user's password."""
+"""What the PostgreSQL drivers have in common: names, refusals, use, and connections of the program's own."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote
 
+import wrapt
+
+from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
+from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle, kept_by_another
+from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from crawlo_otel_leaks.model import Handle
+
+    Wrapped = Callable[..., Any]
+    Arguments = tuple[Any, ...]
+    Keywords = dict[str, Any]
 
 _WORD: Final = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^'\s\\]|\\.)*))")
 _CROWDED: Final = ("too many connections", "too many clients", "remaining connection slots")
+
+
+class PooledHandle(ConnectionHandle):
+    """A connection out of a pool, whose uses are counted."""
+
+    __slots__ = ("uses",)
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        super().__init__(kind, name)
+        self.uses = 0
+
+
+class OpenedHandle(OpenHandle):
+    """A connection that the program opened itself, whose uses are counted."""
+
+    __slots__ = ("uses",)
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        super().__init__(kind, name)
+        self.uses = 0
+
+
+class PostgresWatch(PoolWatch):
+    """What is true of every PostgreSQL connection."""
+
+    kind = semconv.DB_CONNECTION
+    handle: type[ConnectionHandle] = PooledHandle
+    _handles: dict[int, Any]
+
+    def used(self, connection: Any) -> object:
+        """Return how often it was used."""
+        handle = self._handles.get(id(connection))
+        return None if handle is None else handle.uses
+
+    def note_use(self, connection: Any) -> None:
+        """Count a use."""
+        handle = self._handles.get(id(connection))
+        if handle is not None:
+            handle.uses += 1
+            self.tracker.use(handle)
+
+    def use(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of what every use of a connection goes through."""
+        self.safely("use", self.note_use, connection)
+        return wrapped(*args, **kwargs)
+
+    def find(self, thing: object) -> Handle | None:
+        """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
+        while isinstance(thing, wrapt.BaseObjectProxy):
+            thing = thing.__wrapped__
+        return super().find(thing)
+
+
+class PostgresConnections(PostgresWatch, ConnectWatch):
+    """Connections that the program opened itself."""
+
+    handle = OpenedHandle
+
+    def target(self, args: Arguments, kwargs: Keywords) -> str:
+        """Return `host:port/database`."""
+        return target(args[0] if args else kwargs.get("dsn") or kwargs.get("conninfo"), kwargs)
+
+    def refused(self, thing: Any, error: BaseException) -> bool:
+        """Whether the server has no more; libpq gives no code, the text tells."""
+        del thing
+        return any(words in str(error) for words in _CROWDED)
+
+    def connect_later(self, wrapped: Wrapped, instance: object, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a function that returns a coroutine for an open connection."""
+        del instance
+        frame = sys._getframe(1)  # noqa: SLF001
+        if kept_by_another(frame):
+            return wrapped(*args, **kwargs)
+        return awaited(wrapped, Asked(self, (args, kwargs), asked(self, frame)), args, kwargs)
+
+    def drop(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of `__del__`; what is closed by then, by whichever side, was not left to it."""
+        if id(connection) in self._handles and not self.closed(connection):
+            self.dropped(connection)
+        return wrapped(*args, **kwargs)
 
 
 def target(dsn: object, named: Mapping[str, Any]) -> str:
@@ -25,11 +119,6 @@ def target(dsn: object, named: Mapping[str, Any]) -> str:
     user = said.get("user") or os.environ.get("PGUSER") or ""
     database = said.get("dbname") or said.get("database") or os.environ.get("PGDATABASE") or user
     return f"{_listed(host)}:{_listed(port)}/{database}"
-
-
-def crowded(error: BaseException) -> bool:
-    """Whether a server refused a connection because it has too many; libpq gives no code, the text tells."""
-    return any(words in str(error) for words in _CROWDED)
 
 
 def _said(dsn: str) -> dict[str, str]:

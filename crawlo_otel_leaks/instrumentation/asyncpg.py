@@ -9,10 +9,15 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch, Waiting
-from crawlo_otel_leaks.instrumentation._postgres import target
+from crawlo_otel_leaks.instrumentation._asked import asked
+from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, Waiting
+from crawlo_otel_leaks.instrumentation._postgres import (
+    OpenedHandle,
+    PooledHandle,
+    PostgresConnections,
+    PostgresWatch,
+    target,
+)
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import running_task
 from crawlo_otel_leaks.pool import Limits, Pool
@@ -33,7 +38,7 @@ _waiting: Final[ContextVar[Waiting | None]] = ContextVar("crawlo_leaks_asyncpg_w
 """Who waits, for the holder that is acquired below; a ContextVar, because that may happen in an inner task."""
 
 
-class PooledHandle(ConnectionHandle):
+class _Pooled(PooledHandle):
     """A pool's connection. The program's own object is the proxy around it, which takes no weak reference."""
 
     __slots__ = ()
@@ -47,8 +52,8 @@ class PooledHandle(ConnectionHandle):
         return _loop_closed(super().referent())
 
 
-class OpenedHandle(OpenHandle):
-    """A connection that the program opened itself."""
+class _Opened(OpenedHandle):
+    """A connection that the program opened itself, in an event loop."""
 
     __slots__ = ()
 
@@ -64,24 +69,22 @@ class _Asking(Waiting):
 
     def locate(self) -> ConnectionHandle | None:
         """Take over what was located at the call, unless it is another task of the program's that awaits it."""
-        asked = _asked.get()
+        origin, task = _asked.get(), running_task()
         _asked.set(None)
-        task = running_task()
-        if asked is None or asked.task is None or not (asked.task() is task or _is_asyncios(task)):
+        if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
             return super().locate()
-        origin = self._watch.handle(self._watch.kind)
-        self._watch.tracker.move(origin, asked)
-        return origin
+        handle = _Pooled(origin.kind)  # of its own: `gather` may await several that were asked for in one context
+        self._watch.tracker.move(handle, origin)
+        return handle
 
 
-class AsyncpgPools(PoolWatch):
+class AsyncpgPools(PostgresWatch):
     """Pools. A connection is held from its holder's acquisition to its holder's release.
 
     Between the two, an `acquire` may be cut off in such a way that nobody gets the connection (#467, #547).
     """
 
-    kind = semconv.DB_CONNECTION
-    handle = PooledHandle
+    handle = _Pooled
 
     def name(self, pool: Any) -> str:
         """Return `host:port/database`."""
@@ -104,7 +107,7 @@ class AsyncpgPools(PoolWatch):
     def ask(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of `Pool.acquire`, which only makes something to await."""
         del pool
-        self.safely("acquire", self._ask, sys._getframe(1))
+        _asked.set(asked(self, sys._getframe(1)))
         return wrapped(*args, **kwargs)
 
     async def wait(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -146,18 +149,11 @@ class AsyncpgPools(PoolWatch):
             lambda queue: Pool(self.kind, self.name(pool), _sizes(queue, pool.get_min_size()), self.silent()),
         )
 
-    def _ask(self, frame: Any) -> None:
-        _asked.set(self.tracker.locate(ConnectionHandle(self.kind), frame))
 
-
-class AsyncpgConnections(ConnectWatch):
+class AsyncpgConnections(PostgresConnections):
     """Connections that the program opened itself."""
 
-    handle = OpenedHandle
-
-    def target(self, args: Arguments, kwargs: Keywords) -> str:
-        """Return `host:port/database`."""
-        return target(args[0] if args else kwargs.get("dsn"), kwargs)
+    handle = _Opened
 
     def refused(self, thing: Any, error: BaseException) -> bool:
         """Whether the server has no more."""
@@ -176,23 +172,22 @@ class AsyncpgConnections(ConnectWatch):
         """Whether it is closed, by whichever side."""
         return bool(connection.is_closed())
 
-    def drop(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of `__del__`; one that is closed by then was not left to it."""
-        if id(connection) in self._handles and not self.closed(connection):
-            self.dropped(connection)
-        return wrapped(*args, **kwargs)
-
 
 class AsyncpgInstrumentor(Instrumentor):
     """Watches asyncpg 0.27 and later."""
 
     library = "asyncpg"
     requires = "asyncpg >= 0.27"
-    handles = (PooledHandle, OpenedHandle)
+    handles = (_Pooled, _Opened)
 
     def points(self, running: Runtime) -> list[Point]:
         """Return the table."""
         pools, opened = AsyncpgPools(running), AsyncpgConnections(running)
+
+        def use(wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
+            pools.safely("use", pools.note_use, connection)
+            return opened.use(wrapped, connection, args, kwargs)
+
         return [
             Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool"),
             Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool"),
@@ -201,8 +196,9 @@ class AsyncpgInstrumentor(Instrumentor):
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
             Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),
-            Point("asyncpg.connection", "connect", opened.connect_async, "connection"),
-            Point("asyncpg", "connect", opened.connect_async, "connection"),
+            Point("asyncpg.connection", "Connection._check_open", use, "connection"),
+            Point("asyncpg.connection", "connect", opened.connect_later, "connection"),
+            Point("asyncpg", "connect", opened.connect_later, "connection"),
         ]
 
 
