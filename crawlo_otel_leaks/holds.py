@@ -35,7 +35,7 @@ class Holds:
         self.timed += 1
 
     def p99(self) -> float:
-        """Return the upper edge, in seconds, of the bucket that holds the 99th percentile; for brief ones the lowest."""
+        """Return the upper edge in seconds of the bucket with the 99th percentile, for brief ones the lowest."""
         rest = self.total * 0.99 - self.brief
         if rest <= 0:
             return _LOWEST
