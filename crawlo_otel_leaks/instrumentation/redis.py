@@ -94,8 +94,7 @@ class RedisWatch(PoolWatch):
         if idle is None:
             queue = getattr(pool, "pool", None)
             idle = [one for one in list(getattr(queue, "queue", ())) if one is not None]
-        most = pool.max_connections if pool.max_connections < _UNLIMITED else None
-        return Limits(max=most, idle=len(idle), idle_max=most)
+        return _sizes(pool.max_connections, len(idle))
 
     def new_handle(self, frame: FrameType) -> RedisHandle:
         """Return a handle; what a client takes for itself alone it takes where it is made or first used."""
@@ -178,7 +177,7 @@ class RedisWatch(PoolWatch):
     def disconnect(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a pool's method, or coroutine, that closes its connections, those that are out too."""
         if args[0] if args else kwargs.get("inuse_connections", True):
-            self.safely("disconnect", self._disconnected, pool)
+            self.safely("disconnect", self.closed_by_pool, pool)
         return wrapped(*args, **kwargs)
 
     # -- bookkeeping ------------------------------------------------------------------------------------
@@ -207,9 +206,10 @@ class RedisWatch(PoolWatch):
         self.safely("use", self.tracker.use, handle)
         return handle
 
-    def _disconnected(self, pool: Any) -> None:
-        # They hold no socket any more, but the pool stays charged for them until they are given back.
-        for handle in list(self.pool_of(pool).held):
+    def closed_by_pool(self, pool: Any) -> None:
+        """Record that what is out holds no socket any more; the pool stays charged for it until it is given back."""
+        known = self.pools.known(pool)
+        for handle in list(known.held) if known else ():
             self.tracker.release(handle)
 
 
@@ -221,12 +221,21 @@ class NodeWatch(RedisWatch):
         name = f"{thing.host}:{thing.port}/0"
         return self.pools.of(thing._free, lambda free: self._node(name, weakref.ref(free)))  # noqa: SLF001
 
+    def closed_by_pool(self, pool: Any) -> None:
+        """Record that a node has closed what is out."""
+        super().closed_by_pool(pool._free)  # noqa: SLF001  (see above)
+
     def _node(self, name: str, ref: weakref.ref[deque[Any]]) -> Pool:
         def read() -> Limits | None:
             free = ref()
-            return None if free is None else Limits(max=free.maxlen, idle=len(free), idle_max=free.maxlen)
+            return None if free is None else _sizes(free.maxlen, len(free))
 
         return Pool(self.kind, name, read)
+
+
+def _sizes(most: int | None, idle: int) -> Limits:
+    limit = most if most is not None and most < _UNLIMITED else None
+    return Limits(max=limit, idle=idle, idle_max=limit)
 
 
 async def _within(handle: RedisHandle, using: Awaitable[Any]) -> Any:
