@@ -11,6 +11,7 @@ from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.model import Progress
+from crawlo_otel_leaks.owner import span_finished
 from crawlo_otel_leaks.pool import Limits, Pool
 
 if TYPE_CHECKING:
@@ -25,15 +26,8 @@ if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
-_EMITTED: Final = {
-    "connection_count_updown": semconv.METRIC_POOL_COUNT,
-    "connection_count": semconv.METRIC_POOL_COUNT,
-    "connection_timeouts": semconv.METRIC_POOL_TIMEOUTS,
-    "connection_create_time": semconv.METRIC_POOL_CREATE_TIME,
-    "connection_wait_time": semconv.METRIC_POOL_WAIT_TIME,
-    "connection_use_time": semconv.METRIC_POOL_USE_TIME,
-}
-"""What redis-py 7.1 and newer emits itself, by the instrument that its observability has once it is switched on."""
+_OBSERVABILITY: Final = ("observability", "asyncio.observability")
+_COLLECTORS: Final = ("_metrics_collector", "_async_metrics_collector")
 _UNLIMITED: Final = 2**31
 """What both libraries have for a limit where the program sets none."""
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
@@ -44,18 +38,23 @@ _ACKED: Final = slice(120, 128)
 class RedisHandle(ConnectionHandle):
     """A connection that is out of its pool, perhaps with a subscription, a monitor or a watched pipeline."""
 
-    __slots__ = ("inside", "uses")
+    __slots__ = ("inside", "last", "orphaned", "uses")
 
     def __init__(self, kind: str, name: str = "") -> None:
         super().__init__(kind, name)
         self.uses = 0
         self.inside = 0
+        self.last: object = None
+        self.orphaned = False
 
     def progress(self) -> Progress:
-        """Tell use by the calls of who has it, and by the bytes that were sent."""
+        """Tell use by the calls of who listens, and by the bytes that were sent."""
         connection = self.referent()
-        sent = None if connection is None else self.watch.used(connection)
-        return Progress((self.uses, sent), untouched=self.uses == 0)
+        token = (self.uses, None if connection is None else self.watch.used(connection))
+        if self.orphaned and token != self.last:
+            self.shared = True  # by somebody else, then
+        self.last, self.orphaned = token, self.span is not None and span_finished(self.span)
+        return Progress(token, untouched=self.uses == 0)
 
     def busy(self) -> bool:
         """Whether somebody waits on it: for a message, perhaps for hours."""
@@ -95,8 +94,7 @@ class RedisWatch(PoolWatch):
         if idle is None:
             queue = getattr(pool, "pool", None)
             idle = [one for one in list(getattr(queue, "queue", ())) if one is not None]
-        most = pool.max_connections if pool.max_connections < _UNLIMITED else None
-        return Limits(max=most, idle=len(idle), idle_max=most)
+        return _sizes(pool.max_connections, len(idle))
 
     def new_handle(self, frame: FrameType) -> RedisHandle:
         """Return a handle; what a client takes for itself alone it takes where it is made or first used."""
@@ -113,12 +111,11 @@ class RedisWatch(PoolWatch):
         return name == "MaxConnectionsError" or (name == "ConnectionError" and none_left)
 
     def silent(self) -> frozenset[str]:
-        """Return what the library's own observability emits, once it is on."""
-        kinds = ("observability", "asyncio.observability")
-        recorders = [sys.modules.get(f"{self._package}.{kind}.recorder") for kind in kinds]
-        names = ("_metrics_collector", "_async_metrics_collector")
-        found = [getattr(recorder, name, None) for recorder in recorders for name in names]
-        return frozenset(metric for name, metric in _EMITTED.items() if any(hasattr(one, name) for one in found))
+        """Return what the observability of redis-py 7.1 and newer emits, once and as far as it is switched on."""
+        recorders = (sys.modules.get(f"{self._package}.{where}.recorder") for where in _OBSERVABILITY)
+        known = [getattr(one, name, None) for one in recorders for name in _COLLECTORS]
+        instruments = (each for one in known if one is not None for each in list(vars(one).values()))
+        return semconv.POOL_METRICS.intersection(getattr(each, "name", None) for each in instruments)
 
     def working(self, connection: Any) -> bool:
         """Whether a task awaits an answer on it; of a thread that does, its stack tells."""
@@ -132,7 +129,7 @@ class RedisWatch(PoolWatch):
             return None
         try:
             return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKED.stop)[_ACKED]
-        except OSError:  # closed meanwhile, or a socket file
+        except (OSError, TypeError):  # closed meanwhile, a socket file, or uvloop's, which tells nothing
             return None
 
     def out(self, pool: Any, connection: Any) -> bool:
@@ -180,7 +177,7 @@ class RedisWatch(PoolWatch):
     def disconnect(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a pool's method, or coroutine, that closes its connections, those that are out too."""
         if args[0] if args else kwargs.get("inuse_connections", True):
-            self.safely("disconnect", self._disconnected, pool)
+            self.safely("disconnect", self.closed_by_pool, pool)
         return wrapped(*args, **kwargs)
 
     # -- bookkeeping ------------------------------------------------------------------------------------
@@ -209,9 +206,10 @@ class RedisWatch(PoolWatch):
         self.safely("use", self.tracker.use, handle)
         return handle
 
-    def _disconnected(self, pool: Any) -> None:
-        # They hold no socket any more, but the pool stays charged for them until they are given back.
-        for handle in list(self.pool_of(pool).held):
+    def closed_by_pool(self, pool: Any) -> None:
+        """Record that what is out holds no socket any more; the pool stays charged for it until it is given back."""
+        known = self.pools.known(pool)
+        for handle in list(known.held) if known else ():
             self.tracker.release(handle)
 
 
@@ -223,12 +221,21 @@ class NodeWatch(RedisWatch):
         name = f"{thing.host}:{thing.port}/0"
         return self.pools.of(thing._free, lambda free: self._node(name, weakref.ref(free)))  # noqa: SLF001
 
+    def closed_by_pool(self, pool: Any) -> None:
+        """Record that a node has closed what is out."""
+        super().closed_by_pool(pool._free)  # noqa: SLF001  (see above)
+
     def _node(self, name: str, ref: weakref.ref[deque[Any]]) -> Pool:
         def read() -> Limits | None:
             free = ref()
-            return None if free is None else Limits(max=free.maxlen, idle=len(free), idle_max=free.maxlen)
+            return None if free is None else _sizes(free.maxlen, len(free))
 
         return Pool(self.kind, name, read)
+
+
+def _sizes(most: int | None, idle: int) -> Limits:
+    limit = most if most is not None and most < _UNLIMITED else None
+    return Limits(max=limit, idle=idle, idle_max=limit)
 
 
 async def _within(handle: RedisHandle, using: Awaitable[Any]) -> Any:
@@ -239,14 +246,14 @@ async def _within(handle: RedisHandle, using: Awaitable[Any]) -> Any:
         handle.inside -= 1
 
 
-def _points(running: Runtime, package: str, client: str) -> list[Point]:
+def _points(running: Runtime, package: str) -> list[Point]:
     watch, nodes = RedisWatch(running, package), NodeWatch(running, package)
     cluster = f"{package}.asyncio.cluster"
     return [
         *_of_pools(f"{package}.connection", watch.acquire, watch.release, watch),
         *_of_pools(f"{package}.asyncio.connection", watch.acquire_async, watch.release_async, watch),
-        *_of_users(f"{package}.client", client, watch.use),
-        *_of_users(f"{package}.asyncio.client", client, watch.use_async),
+        *_of_users(f"{package}.client", watch.use),
+        *_of_users(f"{package}.asyncio.client", watch.use_async),
         # Before it had a release of its own, a node's connection was out only within one call.
         Point(cluster, "ClusterNode.release", nodes.release, "cluster", optional=True),
         Point(cluster, "ClusterNode.acquire_connection", nodes.acquire, "cluster", optional=True),
@@ -266,12 +273,10 @@ def _of_pools(module: str, acquire: Wrapped, release: Wrapped, watch: RedisWatch
     return [Point(module, f"{kind}.{name}", stand, module) for name, stand in methods.items() for kind in kinds]
 
 
-def _of_users(module: str, client: str, use: Wrapped) -> list[Point]:
-    """Return the points of those that keep a connection for a while."""
+def _of_users(module: str, use: Wrapped) -> list[Point]:
+    """Return the points of those that may wait for hours; contrib wraps none of them, so neither undoes the other."""
     names = ("PubSub.parse_response", "PubSub.execute_command", "Monitor.next_command")
-    return [
-        Point(module, name, use) for name in (*names, "Pipeline.immediate_execute_command", f"{client}.execute_command")
-    ]
+    return [Point(module, name, use) for name in names]
 
 
 class RedisInstrumentor(Instrumentor):
@@ -283,7 +288,7 @@ class RedisInstrumentor(Instrumentor):
 
     def points(self, running: Runtime) -> list[Point]:
         """Return the table."""
-        return _points(running, "redis", "Redis")
+        return _points(running, "redis")
 
 
 class ValkeyInstrumentor(Instrumentor):
@@ -295,4 +300,4 @@ class ValkeyInstrumentor(Instrumentor):
 
     def points(self, running: Runtime) -> list[Point]:
         """Return the table."""
-        return _points(running, "valkey", "Valkey")
+        return _points(running, "valkey")
