@@ -80,11 +80,9 @@ class EngineWatch(PoolWatch):
         return single or getattr(error, "code", None) == _LIMIT_REACHED
 
     def working(self, connection: Any) -> bool:
-        """Whether the driver shows that a command runs: asyncpg, psycopg, psycopg2."""
+        """Whether a command runs, as the adapter of asyncpg or aiomysql, psycopg or psycopg2 show it."""
         driver = _driver(connection)
-        section, lock = getattr(driver, "_stmt_exclusive_section", None), getattr(driver, "lock", None)
-        if section is not None:
-            return bool(section._acquired)  # noqa: SLF001  (no public name)
+        lock = getattr(connection.dbapi_connection, "_execute_mutex", None) or getattr(driver, "lock", None)
         if lock is not None:
             return bool(lock.locked())
         status = getattr(driver, "get_transaction_status", None)
