@@ -57,9 +57,8 @@ class EngineWatch(PoolWatch):
 
     def name(self, pool: Any) -> str:
         """Return the program's own name for the pool, else `host:port/database`, or the file of SQLite."""
-        dialect = pool._dialect  # noqa: SLF001  (no public name)
-        own = getattr(pool, "_orig_logging_name", None)
-        return own or self._names.get(dialect) or getattr(dialect, "name", None) or type(pool).__name__
+        own: str | None = getattr(pool, "_orig_logging_name", None)
+        return own or self._names.get(pool._dialect) or _stand_in(pool)  # noqa: SLF001  (no public name)
 
     def limits(self, pool: Any) -> Limits:
         """Return the sizes of a pool that has some. Its own methods would take its lock."""
@@ -80,11 +79,9 @@ class EngineWatch(PoolWatch):
         return single or getattr(error, "code", None) == _LIMIT_REACHED
 
     def working(self, connection: Any) -> bool:
-        """Whether the driver shows that a command runs: asyncpg, psycopg, psycopg2."""
+        """Whether a command runs, as the adapter of asyncpg or aiomysql, psycopg or psycopg2 show it."""
         driver = _driver(connection)
-        section, lock = getattr(driver, "_stmt_exclusive_section", None), getattr(driver, "lock", None)
-        if section is not None:
-            return bool(section._acquired)  # noqa: SLF001  (no public name)
+        lock = getattr(connection.dbapi_connection, "_execute_mutex", None) or getattr(driver, "lock", None)
         if lock is not None:
             return bool(lock.locked())
         status = getattr(driver, "get_transaction_status", None)
@@ -179,9 +176,8 @@ class EngineWatch(PoolWatch):
             return
         pool = self.pool_of(library)
         pool.creations.append(max(0.0, time.time() - record.starttime))
-        dialect = library._dialect  # noqa: SLF001  (no public name)
-        if dialect not in self._names and pool.name == getattr(dialect, "name", None):
-            pool.name = self._names[dialect] = _server(connection) or pool.name
+        if pool.name == _stand_in(library):
+            pool.name = _server(connection) or pool.name
 
     # -- bookkeeping --------------------------------------------------------------------------------------
 
@@ -216,6 +212,11 @@ def sqlite_name(path: Any, *, paths: bool) -> str:
     """Return what an SQLite database is called: its file, or only the file's suffix where paths are not told."""
     name = str(path or ":memory:")
     return name if paths or name == ":memory:" else f"*{PurePath(name).suffix}"
+
+
+def _stand_in(pool: Any) -> str:
+    """Return what a pool is called until its driver tells where it connects to: by its database, or its class."""
+    return getattr(pool._dialect, "name", None) or type(pool).__name__  # noqa: SLF001  (no public name)
 
 
 def _driver(proxy: Any) -> Any:
