@@ -63,6 +63,28 @@ def test_an_async_command_that_takes_long_is_slow_and_no_leak(rig, package, wher
     assert rig.held == []
 
 
+def test_an_async_connection_that_somebody_else_awaits_is_in_use(rig, package, where, tracer):
+    async def take_one(pool):
+        with tracer.start_as_current_span("job"):
+            return await pool.get_connection("_")
+
+    async def main():
+        pool = package.asyn.ConnectionPool(**where)
+        connection = await asyncio.create_task(take_one(pool))
+        await connection.send_command("BLPOP", "nothing comes", 1)
+        reading = asyncio.create_task(connection.read_response())
+        await asyncio.sleep(0.05)
+        rig.pass_time(100, steps=50)
+        await reading
+        await pool.release(connection)
+        await pool.aclose()
+
+    asyncio.run(main())
+    assert rig.verdicts == SLOW
+    rig.pass_time(1)
+    assert rig.held == []
+
+
 def test_a_listener_that_waits_elsewhere_than_it_subscribed_is_in_use(rig, client, tracer):
     with tracer.start_as_current_span("job"):
         pubsub = subscribe(client)
@@ -271,6 +293,19 @@ class TestSingleConnectionClients:
         assert rig.verdicts == []
         for one in kept:
             one.close()
+
+    def test_an_async_one_may_grow_old(self, rig, package, where, tracer):
+        async def main():
+            with tracer.start_as_current_span("startup"):
+                client = package.async_client(where, single_connection_client=True)
+                await client.get("key")
+            rig.pass_time(1000, steps=100)
+            assert len(rig.held) == 1
+            await client.aclose()
+
+        asyncio.run(main())
+        rig.pass_time(1)
+        assert (rig.verdicts, rig.held) == ([], [])
 
     def test_an_async_one_in_each_job_is_a_leak_until_it_is_closed(self, rig, package, where, tracer):
         async def work():

@@ -30,9 +30,10 @@ _OBSERVABILITY: Final = ("observability", "asyncio.observability")
 _COLLECTORS: Final = ("_metrics_collector", "_async_metrics_collector")
 _UNLIMITED: Final = 2**31
 """What both libraries have for a limit where the program sets none."""
+_OF_NODES: Final = ("execute_command", "execute_pipeline")
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
-_ACKED: Final = slice(120, 128)
-"""Where Linux tells in it how many bytes have arrived at the other side."""
+_SENT: Final = slice(200, 208)
+"""Where Linux 4.19 and newer tells in it how many bytes were sent."""
 
 
 class RedisHandle(ConnectionHandle):
@@ -128,7 +129,7 @@ class RedisWatch(PoolWatch):
         if sock is None or _TCP_INFO is None:
             return None
         try:
-            return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKED.stop)[_ACKED]
+            return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _SENT.stop)[_SENT] or None
         except (OSError, TypeError):  # closed meanwhile, a socket file, or uvloop's, which tells nothing
             return None
 
@@ -215,6 +216,13 @@ class RedisWatch(PoolWatch):
 
 class NodeWatch(RedisWatch):
     """The nodes of an asyncio cluster, each of which keeps connections of its own instead of a pool."""
+
+    def acquire(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of taking one, unless by a node's own method that puts it back past `release`, as up to 7."""
+        code = sys._getframe(1).f_code  # noqa: SLF001
+        if code.co_name in _OF_NODES and "release" not in code.co_names:
+            return wrapped(*args, **kwargs)
+        return super().acquire(wrapped, pool, args, kwargs)
 
     def pool_of(self, thing: Any) -> Pool:
         """Return what stands for a node, by its free connections: the node itself takes no weak reference."""
