@@ -208,6 +208,28 @@ def test_what_the_user_has_in_hand_can_be_adopted(rig, package, where, tracer, w
     assert rig.held == []
 
 
+@pytest.mark.parametrize("in_hand", [lambda pubsub: pubsub, lambda pubsub: pubsub.connection])
+def test_an_async_subscription_can_be_adopted(rig, package, where, tracer, in_hand):
+    async def listen(client):
+        with tracer.start_as_current_span("job"):
+            pubsub = client.pubsub()
+            await pubsub.subscribe("news")
+            adopt(in_hand(pubsub))
+            return pubsub
+
+    async def main():
+        client = package.async_client(where)
+        pubsub = await asyncio.create_task(listen(client))
+        rig.settle()
+        assert (rig.verdicts, len(rig.held)) == ([], 1)
+        await pubsub.aclose()
+        await client.aclose()
+
+    asyncio.run(main())
+    rig.pass_time(1)
+    assert rig.held == []
+
+
 def test_a_lock_holds_no_connection(rig, client):
     with client.lock("lock", timeout=10):
         rig.pass_time(1)
