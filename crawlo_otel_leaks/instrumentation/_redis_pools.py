@@ -99,7 +99,9 @@ class RedisWatch(PoolWatch):
     def new_handle(self, frame: FrameType) -> RedisHandle:
         """Return a handle; what a client takes for itself alone it takes where it is made or first used."""
         code = frame.f_code
-        keeps = code.co_name == "initialize" or "single_connection_client" in code.co_varnames
+        keeps = code.co_name == "initialize" or (
+            code.co_name == "__init__" and "single_connection_client" in code.co_varnames
+        )
         kept = keeps and frame.f_globals.get("__name__") in self._clients
         return (ClientHandle if kept else RedisHandle)(self.kind)
 
