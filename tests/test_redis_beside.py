@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 
@@ -109,6 +110,25 @@ class TestBesideContrib:
         assert rig.recorder.opened_leaks[0].owner.span == job.get_span_context()
         kept.reset()
         client.close()
+
+    def test_an_async_leak_does_so_too(self, rig, beside, where, tracer):
+        async def work(client):
+            with tracer.start_as_current_span("job") as job:
+                pipe = client.pipeline()
+                await pipe.watch("key")
+                await pipe.get("key")
+                return pipe, job
+
+        async def main():
+            client = beside.asyncio.Redis(**where)
+            pipe, job = await asyncio.create_task(work(client))
+            rig.settle()
+            assert rig.verdicts == [LEAKED]
+            assert rig.recorder.opened_leaks[0].owner.span == job.get_span_context()
+            await pipe.reset()
+            await client.aclose()
+
+        asyncio.run(main())
 
     def test_the_waiters_own_span_is_told(self, beside, where, tracer):
         client = beside.Redis(connection_pool=beside.ConnectionPool(max_connections=1, **where))

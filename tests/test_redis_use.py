@@ -63,6 +63,28 @@ def test_an_async_command_that_takes_long_is_slow_and_no_leak(rig, package, wher
     assert rig.held == []
 
 
+def test_an_async_connection_that_somebody_else_awaits_is_in_use(rig, package, where, tracer):
+    async def take_one(pool):
+        with tracer.start_as_current_span("job"):
+            return await pool.get_connection("_")
+
+    async def main():
+        pool = package.asyn.ConnectionPool(**where)
+        connection = await asyncio.create_task(take_one(pool))
+        await connection.send_command("BLPOP", "nothing comes", 1)
+        reading = asyncio.create_task(connection.read_response())
+        await asyncio.sleep(0.05)
+        rig.pass_time(100, steps=50)
+        await reading
+        await pool.release(connection)
+        await pool.aclose()
+
+    asyncio.run(main())
+    assert rig.verdicts == SLOW
+    rig.pass_time(1)
+    assert rig.held == []
+
+
 def test_a_listener_that_waits_elsewhere_than_it_subscribed_is_in_use(rig, client, tracer):
     with tracer.start_as_current_span("job"):
         pubsub = subscribe(client)
@@ -186,6 +208,28 @@ def test_what_the_user_has_in_hand_can_be_adopted(rig, package, where, tracer, w
     assert rig.held == []
 
 
+@pytest.mark.parametrize("in_hand", [lambda pubsub: pubsub, lambda pubsub: pubsub.connection])
+def test_an_async_subscription_can_be_adopted(rig, package, where, tracer, in_hand):
+    async def listen(client):
+        with tracer.start_as_current_span("job"):
+            pubsub = client.pubsub()
+            await pubsub.subscribe("news")
+            adopt(in_hand(pubsub))
+            return pubsub
+
+    async def main():
+        client = package.async_client(where)
+        pubsub = await asyncio.create_task(listen(client))
+        rig.settle()
+        assert (rig.verdicts, len(rig.held)) == ([], 1)
+        await pubsub.aclose()
+        await client.aclose()
+
+    asyncio.run(main())
+    rig.pass_time(1)
+    assert rig.held == []
+
+
 def test_a_lock_holds_no_connection(rig, client):
     with client.lock("lock", timeout=10):
         rig.pass_time(1)
@@ -222,71 +266,3 @@ def test_a_clients_cache_changes_nothing(rig, package, where, tracer, monkeypatc
     client.close()
     rig.pass_time(1)
     assert rig.held == []
-
-
-class TestSingleConnectionClients:
-    """One that its client keeps for itself is judged as sessions are."""
-
-    @pytest.fixture(params=["constructor", "client()"])
-    def make(self, request, client, package, where):
-        if request.param == "client()":
-            return client.client
-        return lambda: package.client(where, single_connection_client=True)
-
-    def test_the_only_one_of_its_line_is_shared_by_design_and_may_grow_old(self, rig, make, tracer):
-        with tracer.start_as_current_span("startup"):
-            kept = make()
-        rig.pass_time(1000, steps=100)
-        assert rig.verdicts == []
-        assert len(rig.held) == 1
-        kept.close()
-        rig.pass_time(1)
-        assert rig.held == []
-
-    def test_one_in_each_job_that_is_never_closed_is_a_leak(self, rig, make, tracer):
-        def work():
-            kept.append(make())
-            kept[-1].get("key")
-
-        kept = []
-        for _ in range(3):
-            with tracer.start_as_current_span("job"):
-                work()
-        rig.settle()
-        assert rig.verdicts == [LEAKED] * 3
-        assert "kept.append(make())" in [frame.text for frame in rig.recorder.opened_leaks[0].stack]
-        for one in kept:
-            one.close()
-        rig.pass_time(1)
-        assert (len(rig.recorder.resolved_leaks), rig.held) == (3, [])
-
-    def test_those_that_others_use_are_shared(self, rig, make, tracer):
-        with tracer.start_as_current_span("startup"):
-            kept = [make() for _ in range(3)]
-        for _ in range(3):
-            rig.pass_time(8, steps=8)
-            for one in kept:
-                one.get("key")
-        rig.pass_time(1000, steps=100)
-        assert rig.verdicts == []
-        for one in kept:
-            one.close()
-
-    def test_an_async_one_in_each_job_is_a_leak_until_it_is_closed(self, rig, package, where, tracer):
-        async def work():
-            with tracer.start_as_current_span("job"):
-                client = package.async_client(where, single_connection_client=True)
-                await client.get("key")
-                return client
-
-        async def main():
-            kept = await asyncio.gather(*(work() for _ in range(3)))
-            rig.settle()
-            assert rig.verdicts == [LEAKED] * 3
-            for one in kept:
-                await one.aclose()
-
-        asyncio.run(main())
-        assert rig.recorder.opened_leaks[0].where.text == 'await client.get("key")'
-        rig.pass_time(1)
-        assert (len(rig.recorder.resolved_leaks), rig.held) == (3, [])

