@@ -140,7 +140,9 @@ def test_one_that_the_server_closed_is_no_leak(rig):
     for connection in kept:
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")
+    del connection
     kept.pop()
+    gc.collect()
     rig.settle()
     assert (rig.held, rig.verdicts) == ([], [])
 
