@@ -25,9 +25,11 @@ def serve(url, *, close):
     pool = psycopg2.pool.ThreadedConnectionPool(2, 4, url)
     kept.append(pool)
     for _ in range(2):
-        with trace.get_tracer("corpus").start_as_current_span("request"):
-            with contextlib.suppress(psycopg2.OperationalError):
-                query(pool, close=close)
+        with (
+            contextlib.suppress(psycopg2.OperationalError),
+            trace.get_tracer("corpus").start_as_current_span("request"),
+        ):
+            query(pool, close=close)
 
 
 def query(pool, *, close):

@@ -37,6 +37,8 @@ async def serve(url, work):
     await pool.open()
     kept.append(pool)
     for _ in range(2):
-        with trace.get_tracer("corpus").start_as_current_span("request"):
-            with contextlib.suppress(psycopg.errors.UndefinedTable):
-                await work(pool)
+        with (
+            contextlib.suppress(psycopg.errors.UndefinedTable),
+            trace.get_tracer("corpus").start_as_current_span("request"),
+        ):
+            await work(pool)
