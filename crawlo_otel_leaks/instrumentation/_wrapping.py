@@ -143,8 +143,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
 
     def _wrap(self, point: Point) -> None:
         parent, name, original = wrapt.resolve_path(sys.modules[point.module], point.path)
-        behind = getattr(original, "_self_parent", None)  # of a class method that was taken from its class
-        if any(stand is original or stand is behind for stand in self._shared.values()):
+        if any(original is stand for stand in self._shared.values()):
             return  # the library was imported later, and took the name that is wrapped already
         # Names of one object stay names of one object: `io.open is open`.
         handle = self._shared.get((id(original), point.wrapper))
