@@ -89,9 +89,9 @@ class PostgresConnections(PostgresWatch, ConnectWatch):
         return target(args[0] if args else kwargs.get("dsn") or kwargs.get("conninfo"), kwargs)
 
     def refused(self, thing: Any, error: BaseException) -> bool:
-        """Whether the server has no more; libpq gives no code, the text tells."""
+        """Whether the server has no more."""
         del thing
-        return any(words in str(error) for words in _CROWDED)
+        return is_crowded(error)
 
     def connect_later(self, wrapped: Wrapped, instance: object, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a function that returns a coroutine for an open connection."""
@@ -102,10 +102,19 @@ class PostgresConnections(PostgresWatch, ConnectWatch):
         return awaited(wrapped, Asked(self, (args, kwargs), asked(self, frame)), args, kwargs)
 
     def drop(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of `__del__`; what is closed by then, by whichever side, was not left to it."""
-        if id(connection) in self._handles and not self.closed(connection):
-            self.dropped(connection)
+        """Stand in front of `__del__`."""
+        self.left(connection)
         return wrapped(*args, **kwargs)
+
+    def left(self, connection: Any) -> None:
+        """Record that a connection is being collected; what is closed by then, by whichever side, was not left."""
+        if id(connection) in self._handles:
+            (self.gave_back if self.closed(connection) else self.dropped)(connection)
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Whether a server refused a connection because it has too many, by what libpq says."""
+    return type(error).__name__ == "OperationalError" and any(words in str(error) for words in _CROWDED)
 
 
 def target(dsn: object, named: Mapping[str, Any]) -> str:
