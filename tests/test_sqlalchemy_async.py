@@ -40,6 +40,11 @@ def asyncpg(watched):
     return create_async_engine(servers.postgres().replace("postgresql:", "postgresql+asyncpg:"))
 
 
+async def until(happened):
+    while not happened():  # noqa: ASYNC110  (what happens in the library sets no event)
+        await asyncio.sleep(0)
+
+
 async def take(engine, tracer):
     with tracer.start_as_current_span("job"):
         connection = await engine.connect()
@@ -155,8 +160,7 @@ def test_cancelled_while_it_waits_for_a_connection(rig, engine, tracer):
     async def main():
         kept = [await take(engine, tracer) for _ in range(2)]
         task = asyncio.create_task(take(engine, tracer))
-        while not any(one.waiting for one in rig.runtime.pools):
-            await asyncio.sleep(0)
+        await until(lambda: any(one.waiting for one in rig.runtime.pools))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -244,8 +248,7 @@ def test_a_long_query_is_slow_and_no_leak(rig, asyncpg, tracer):
     async def main():
         connection = await asyncio.create_task(take(asyncpg, tracer))
         query = asyncio.create_task(connection.execute(text("select pg_sleep(0.2)")))
-        while not rig.held[0].busy():
-            await asyncio.sleep(0)
+        await until(rig.held[0].busy)
         rig.pass_time(60, steps=30)
         assert rig.verdicts == [("db.connection", "slow")]
         await query
@@ -276,9 +279,11 @@ def test_the_waiter_in_vain_is_told_who_holds(rig, engine, tracer):
         with tracer.start_as_current_span("hoarder") as hoarder:
             kept = [await engine.connect() for _ in range(2)]
         rig.clock.advance(312)
-        with tracer.start_as_current_span("waiter") as waiter:
-            with pytest.raises(sqlalchemy.exc.TimeoutError, match="QueuePool limit of size 2 overflow 0") as caught:
-                await engine.connect()
+        with (
+            tracer.start_as_current_span("waiter") as waiter,
+            pytest.raises(sqlalchemy.exc.TimeoutError, match="QueuePool limit of size 2 overflow 0") as caught,
+        ):
+            await engine.connect()
         (note,) = caught.value.__notes__
         name = engine.url.database if engine.name == "sqlite" else f"127.0.0.1:{engine.url.port}/postgres"
         assert note.startswith(f"2 of 2 connections of pool {name} held: 2 since up to 312 s by ")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -13,6 +12,7 @@ import wrapt
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch, Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
+from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 from crawlo_otel_leaks.pool import Limits
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class EngineWatch(PoolWatch):
     def _name_of(self, url: Any) -> str | None:
         backend = url.get_backend_name()
         if backend == "sqlite":
-            return sqlite_name(url.database, paths=self.tracker.capture_paths)
+            return database_name(url.database, paths=self.tracker.capture_paths)
         port = url.port or _PORTS.get(backend)
         return f"{url.host}{f':{port}' if port else ''}/{url.database or ''}" if url.host else None
 
@@ -206,12 +206,6 @@ class EngineWatch(PoolWatch):
             if any(thing is name for name in names) or any(proxy is one for one in proxies):
                 return handle
         return None
-
-
-def sqlite_name(path: Any, *, paths: bool) -> str:
-    """Return what an SQLite database is called: its file, or only the file's suffix where paths are not told."""
-    name = str(path or ":memory:")
-    return name if paths or name == ":memory:" else f"*{PurePath(name).suffix}"
 
 
 def _stand_in(pool: Any) -> str:
