@@ -87,7 +87,7 @@ class MongoWatch(PoolWatch):
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a connection, or of what a cursor or a session keeps."""
         if type(thing).__module__.startswith(PACKAGES):
-            thing = _kept(getattr(thing, "delegate", thing))
+            thing = _kept(_field(thing, "delegate") or thing)
         return super().find(thing)
 
     def enter(self, pool: Pool, connection: Any, handle: Any) -> None:
@@ -192,9 +192,14 @@ def _of_monitor(pool: Any) -> bool:
 
 def _kept(thing: Any) -> Any:
     """Return the connection that a cursor or a session keeps, else the thing itself."""
-    keeper = getattr(thing, "_transaction", thing)
-    manager = next((found for name in _MANAGERS if (found := getattr(keeper, name, None)) is not None), None)
-    return getattr(manager, "conn", None) or getattr(manager, "sock", None) or thing
+    keeper = _field(thing, "_transaction") or thing
+    manager = next((found for name in _MANAGERS if (found := _field(keeper, name)) is not None), None)
+    return thing if manager is None else _field(manager, "conn") or _field(manager, "sock") or thing
+
+
+def _field(thing: Any, name: str) -> Any:
+    """Return what an object itself has by a name; clients and collections answer to any with a collection."""
+    return getattr(thing, "__dict__", {}).get(name)
 
 
 class PyMongoInstrumentor(Instrumentor):
