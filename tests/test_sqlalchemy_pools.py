@@ -222,6 +222,6 @@ def test_contribs_metric_is_another_one(rig, watched, telemetry):
     engine = sqlalchemy.create_engine("sqlite://", poolclass=pool.QueuePool)
     kept = engine.connect()
     rig.pass_time(1)
-    assert {"db.client.connections.usage", "db.client.connection.count"} <= set(telemetry.metrics())
+    assert {"db.client.connections.usage", "db.client.connection.count"} <= set(telemetry.metrics(scope=""))
     kept.close()
     contribs.uninstrument()
