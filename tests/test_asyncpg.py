@@ -138,6 +138,7 @@ def test_each_end_of_a_connection_ends_the_hold(rig, end):
                 await until(kept._con.is_closed)
                 await pool.release(other)
                 await pool.release(kept)
+                await until(lambda: not rig.held)
             elif end == "expire":
                 await pool.expire_connections()
                 await pool.release(kept)

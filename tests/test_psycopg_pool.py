@@ -124,7 +124,10 @@ def test_a_release_that_the_pool_refuses_is_none(rig, pool):
 
 @pytest.mark.parametrize("end", ["closed", "returned by close", "pool closed", "reset"])
 def test_each_end_of_a_hold(rig, end):
-    pool = a_pool(close_returns=end == "returned by close", reset=(lambda _: None) if end == "reset" else None)
+    if end == "returned by close" and not hasattr(psycopg_pool.ConnectionPool("", open=False), "close_returns"):
+        pytest.skip("this release has no close_returns")
+    options = {"returned by close": {"close_returns": True}, "reset": {"reset": lambda _: None}}
+    pool = a_pool(**options.get(end, {}))
     kept = pool.getconn()
     if end == "closed":
         kept.close()

@@ -99,6 +99,7 @@ def test_who_asked_is_found_though_a_task_of_asyncios_own_awaits(rig, pool):
     asyncio.run(main())
 
 
+@pytest.mark.skipif(psycopg_pool.__version__ < "3.1.7", reason="it loses the connection itself: psycopg #509")
 def test_what_is_cancelled_while_it_waits_or_is_closed_on_holds_nothing(rig, pool):
     async def main():
         async with pool(max_size=1, min_size=0) as opened:

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 _BETWEEN: Final = ("sqlalchemy.", "opentelemetry.", "wrapt.")
+_IN_HAND: Final = (
+    "sqlalchemy.engine.",
+    "sqlalchemy.ext.asyncio.",
+    "sqlalchemy.orm.scoping",
+    "sqlalchemy.orm.session",
+    "sqlalchemy.pool.",
+)
+"""Where the classes are of what a program has in hand; attributes of a mapped object would ask the database."""
 _LIMIT_REACHED: Final = "3o7r"
 """SQLAlchemy's own code for the pool's TimeoutError."""
 _ACTIVE: Final = 1
@@ -199,7 +207,8 @@ class EngineWatch(PoolWatch):
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a connection, a session or either's asyncio form, a proxy, or a driver's connection."""
-        proxies = [one for one in _proxies(thing) if one is not None]
+        proxies: list[object] = []
+        self.safely("find", lambda: proxies.extend(one for one in _proxies(thing) if one is not None))
         for handle in list(self._handles.values()):
             proxy: Any = handle.referent()
             names = () if proxy is None else (proxy, proxy.dbapi_connection, _driver(proxy))
@@ -231,9 +240,12 @@ def _server(connection: Any) -> str | None:
 
 def _proxies(thing: Any) -> Iterator[object]:
     """Yield the proxies that an object of the library's has in use."""
-    if not any(cls.__module__.startswith("sqlalchemy.") for cls in type(thing).__mro__):
+    if not any(cls.__module__.startswith(_IN_HAND) for cls in type(thing).__mro__):
         return
     yield thing
+    registry = getattr(thing, "registry", None)
+    if registry is not None and hasattr(registry, "has"):  # of a scoped session, which would make one
+        thing = registry() if registry.has() else None
     for name in ("sync_session", "sync_connection"):
         thing = getattr(thing, name, None) or thing
     yield getattr(thing, "_dbapi_connection", None)
