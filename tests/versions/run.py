@@ -63,11 +63,16 @@ LIBRARIES = {
     "psycopg-pool": Library(("3.1", "3.2", "3.3"), "test_psycopg_pool*.py", (*POSTGRES, "psycopg[binary]")),
     "psycopg2-binary": Library(("2.9",), "test_psycopg2*.py", (*POSTGRES, "opentelemetry-instrumentation-psycopg2")),
     "aiosqlite": Library(("0.17", "0.20", "0.22"), "test_aiosqlite*.py"),
-    "aiomysql": Library(("0.2", "0.3"), "test_aiomysql*.py"),
-    "asyncmy": Library(("0.2",), "test_asyncmy*.py"),
+    "aiomysql": Library(("0.2", "0.3"), "test_aiomysql*.py", only="not asyncmy"),
+    "asyncmy": Library(("0.2",), "test_aiomysql*.py", ("aiomysql",), "asyncmy"),
     "PyMySQL": Library(("1.0", "1.1", "1.2"), "test_pymysql*.py", ("opentelemetry-instrumentation-pymysql",)),
-    "pymongo": Library(("4.4", "4.8", "4.12", "4.16", "4.20"), "test_pymongo*.py"),
-    "motor": Library(("3.3", "3.7"), "test_motor*.py"),
+    "pymongo": Library(
+        ("4.4", "4.8", "4.12", "4.16", "4.20"),
+        "test_pymongo*.py",
+        ("opentelemetry-instrumentation-pymongo",),
+        "not motor",
+    ),
+    "motor": Library(("3.3", "3.7"), "test_pymongo_async.py", only="motor"),
 }
 
 
