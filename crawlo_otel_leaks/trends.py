@@ -73,24 +73,33 @@ class _Test:
 def trend(points: Points, limit: float | None = None) -> Trend:
     """Tell whether a series of (seconds, value), in the order of time, is growing, and when it reaches `limit`.
 
-    Growing is what rises beyond coincidence as a whole, without its largest step, in its second half, and in
-    that without its largest step too, with its lower envelope, and without levelling off.
+    Growing is what rises beyond coincidence as a whole, beside its largest step, in its second half, and beside
+    the largest step of that, with its lower envelope too, and without levelling off. What is collected again and
+    again rises and falls: there the lower envelope alone may show it.
     """
     known = [(at, value) for at, value in points if math.isfinite(at) and math.isfinite(value)]
     known = known[int(len(known) * WARM_UP) :]
     if len(known) < ENOUGH or known[-1][0] <= known[0][0]:
         return Trend(Verdict.INSUFFICIENT)
     series = thinned(known, MOST)
-    tail = series[len(series) // 2 :]
+    if len(series) < ENOUGH:  # two crowds of points, far apart
+        return Trend(Verdict.INSUFFICIENT)
+    floors = [min(part, key=lambda point: point[1]) for part in _stretches(known, FLOORS)]
+    tail = _tail(series)
     slope = sen_slope(tail)
-    doubt = _doubt(series, tail)
-    if doubt > WHOLE or not _floor_rises(known) or _levels_off(tail):
+    doubt = min(_doubt(series), _doubt(floors))
+    if doubt > WHOLE or sen_slope(floors) <= LIFT * sen_slope(series) or _levels_off(tail):
         return Trend(Verdict.STABLE, slope, doubt if doubt > WHOLE else 1 - doubt)
     return Trend(Verdict.GROWING, slope, 1 - doubt, _eta(tail, slope, limit))
 
 
-def _doubt(series: Points, tail: Points) -> float:
-    """Return the largest of the chances, each in proportion to what it may be at most."""
+def _tail(series: Points) -> Points:
+    return series[len(series) // 2 :]
+
+
+def _doubt(series: Points) -> float:
+    """Return the largest of the chances of a series, each in proportion to what it may be at most."""
+    tail = _tail(series)
     tests = (
         (mann_kendall(series).chance, WHOLE),
         (beside_largest_step(series), PART),
@@ -111,9 +120,7 @@ def thinned(points: Points, most: int) -> Points:
     """Return at most `most` points: the medians of as many equal stretches of time."""
     if len(points) <= most:
         return points
-    return [
-        (median(at for at, _ in part), median(value for _, value in part)) for part in _stretches(points, most)
-    ]
+    return [(median(at for at, _ in part), median(value for _, value in part)) for part in _stretches(points, most)]
 
 
 def _stretches(points: Points, count: int) -> Iterable[Points]:
@@ -150,9 +157,7 @@ def mann_kendall(points: Points) -> _Test:
     """
     values = [value for _, value in points]
     slope = sen_slope(points)
-    s = sum(
-        (later > value) - (later < value) for place, value in enumerate(values) for later in values[place + 1 :]
-    )
+    s = sum((later > value) - (later < value) for place, value in enumerate(values) for later in values[place + 1 :])
     variance = _variance(values) * _inflation(points, slope)
     return _Test(s, variance, slope)
 
@@ -212,6 +217,8 @@ def beside_largest_step(points: Points) -> float:
     Statistics 28, 126-135. Adding the S of both sides and their variances: Hirsch, R. M., Slack, J. R. and Smith,
     R. A. (1982), "Techniques of trend analysis for monthly water quality data", Water Resour. Res. 18, 107-121.
     """
+    if len(points) < 2:  # noqa: PLR2004  (a step is between two)
+        return 1.0
     place = change_point([value for _, value in points])
     sides = [mann_kendall(side) for side in (points[:place], points[place:])]
     return _chance(sum(side.s for side in sides), sum(side.variance for side in sides))
@@ -236,12 +243,6 @@ def _chance(s: float, variance: float) -> float:
     return 0.5 * math.erfc((s - 1) / math.sqrt(2 * variance))
 
 
-def _floor_rises(points: Points) -> bool:
-    """Whether the lower envelope rises with the rest: what is collected again and again falls back to it."""
-    floors = [min(part, key=lambda point: point[1]) for part in _stretches(points, FLOORS)]
-    return sen_slope(floors) > LIFT * sen_slope(thinned(points, MOST))
-
-
 def _levels_off(tail: Points) -> bool:
     """Whether the rises from third to third get smaller, like a geometric series, beyond what noise explains.
 
@@ -253,8 +254,9 @@ def _levels_off(tail: Points) -> bool:
         return False
     first, second, third = (sum(value for _, value in part) / len(part) for part in parts)
     short = DECAY * (second - first) - (third - second)
-    error = _error(tail) * math.sqrt(3)
-    return short > 1.64 * error * math.sqrt(1 + (1 + DECAY) ** 2 + DECAY**2)
+    weights = (DECAY, 1 + DECAY, 1)
+    error = math.hypot(*(weight * _error(part) for weight, part in zip(weights, parts, strict=True)))
+    return short > 1.64 * error
 
 
 def _error(points: Points) -> float:
@@ -262,5 +264,5 @@ def _error(points: Points) -> float:
     slope = sen_slope(points)
     rest = [value - slope * at for at, value in points]
     mean = sum(rest) / len(rest)
-    spread = sum((value - mean) ** 2 for value in rest) / (len(rest) - 1)
+    spread = sum((value - mean) ** 2 for value in rest) / max(len(rest) - 2, 1)
     return math.sqrt(spread * _inflation(points, slope) / len(rest))
