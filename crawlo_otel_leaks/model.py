@@ -180,6 +180,10 @@ class Handle:
         """Leave the host's objects as they were before; what is returned is the handle's own affair."""
         return None
 
+    def descriptor(self) -> int | None:
+        """The file descriptor that it explains; None if it has none, or none that can be seen by reading attributes."""
+        return None
+
     def referent(self) -> object | None:
         """The user's object while it lives, for a look at who names it; borrowed, never kept."""
         return None

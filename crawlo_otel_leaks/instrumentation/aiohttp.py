@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.model import Handle, Progress
@@ -96,6 +97,10 @@ class ConnectionHandle(_LoopHandle):
         waiting = (protocol, getattr(protocol, "_payload", None))
         receiving = getattr(self.websocket(), "_waiting", False)  # a future in 3.9, a flag later
         return bool(receiving) or any(getattr(one, "_waiter", None) is not None for one in waiting)
+
+    def descriptor(self) -> int | None:
+        """Return the descriptor of the socket below."""
+        return _descriptors.number(getattr(self._protocol(), "transport", None))
 
     def _protocol(self) -> Any:
         return getattr(self.ref(), "_protocol", None)

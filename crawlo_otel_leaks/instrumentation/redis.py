@@ -71,6 +71,10 @@ class RedisWatch(PoolWatch):
         """Whether a task awaits an answer on it; of a thread that does, its stack tells."""
         return getattr(getattr(connection, "_reader", None), "_waiter", None) is not None
 
+    def socket(self, connection: Any) -> Any:
+        """Return the socket, or asyncio's writer."""
+        return getattr(connection, "_sock", None) or getattr(connection, "_writer", None)
+
     def out(self, pool: Any, connection: Any) -> bool:
         """Whether the pool still counts a connection as out, after a release that did not come through."""
         return connection in getattr(pool, "_in_use_connections", ())
