@@ -23,6 +23,7 @@ from crawlo_otel_leaks.report import Page, build, write
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites
 from crawlo_otel_leaks.tracker import Tracker
+from crawlo_otel_leaks.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class Runtime:
             clock,
             capture_paths=settings.capture_paths,
         )
+        self.vitals = Vitals(self.tracker)
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._pool_metrics = Logs(), PoolMetrics()
@@ -99,7 +101,7 @@ class Runtime:
 
     def report(self) -> Report:
         """Return what is known so far."""
-        return build(self.detector.findings, self.tracker)
+        return build(self.detector.findings, self.tracker, self.vitals)
 
     def finish(self, *, exiting: bool) -> None:
         """Judge what is left, write the reports; once. For the end of the process."""
@@ -128,6 +130,7 @@ class Runtime:
         self._tick, self._ticking_since = threading.RLock(), None
         self.tracker.clear()
         self.pools.clear()
+        self.vitals.begin()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
@@ -153,18 +156,25 @@ class Runtime:
             with suppress_instrumentation():
                 self._spans.attach()
                 self.detector.finish(exiting=exiting)
-                self._publish(self.tracker.clock())
+                self._publish(self.tracker.clock(), last=True)
         except Exception as error:  # noqa: BLE001  (the process ends as it would without us)
             self.tracker.fail("exit", error)
 
-    def _publish(self, now: float) -> None:
+    def _publish(self, now: float, *, last: bool = False) -> None:
         """Bring up to date what gauges show, and tell who waits in vain."""
-        self.numbers.update(self.detector, now)
+        self._look_at_process(now, last=last)
+        self.numbers.update(self.detector, self.vitals.numbers, now)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
             blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), wait, now), wait.span)
         while self.tracker.exhausted:
             self._logs.exhausted(self.tracker.exhausted.popleft())
+
+    def _look_at_process(self, now: float, *, last: bool) -> None:
+        try:
+            self.vitals.look(now, last=last)
+        except Exception as error:  # noqa: BLE001  (verdicts do not depend on it)
+            self.tracker.fail("process", error)
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -81,6 +81,8 @@ def trend(points: Points, limit: float | None = None) -> Trend:
     known = known[int(len(known) * WARM_UP) :]
     if len(known) < ENOUGH or known[-1][0] <= known[0][0]:
         return Trend(Verdict.INSUFFICIENT)
+    if len({value for _, value in known}) == 1:
+        return Trend(Verdict.STABLE, 0.0, 1.0)
     series = thinned(known, MOST)
     if len(series) < ENOUGH:  # two crowds of points, far apart
         return Trend(Verdict.INSUFFICIENT)

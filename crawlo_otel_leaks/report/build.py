@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.findings import Findings
     from crawlo_otel_leaks.model import Finding, Frame, Owner
     from crawlo_otel_leaks.tracker import Tracker
+    from crawlo_otel_leaks.vitals import Vitals
 
 
-def build(findings: Findings, tracker: Tracker) -> Report:
+def build(findings: Findings, tracker: Tracker, vitals: Vitals) -> Report:
     """Return the report as of now: what counts as a leak first, and of that the strongest verdicts."""
     now = tracker.clock()
     entries = [_entry(finding, now) for finding in list(findings.by_key.values())]
@@ -27,6 +28,7 @@ def build(findings: Findings, tracker: Tracker) -> Report:
         status=_status(entries, findings.overflow),
         leaks=entries,
         handles={"by_kind": {kind: count for kind in semconv.KINDS if (count := tracker.count(kind))}},
+        process=vitals.block(),
         generated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=_command(),
         left_out=findings.overflow,
