@@ -49,9 +49,9 @@ class Sequence(NamedTuple):
     noise: float = 1.0
 
 
-def _saw(rng: random.Random, teeth: float, height: float) -> Callable[[float], float]:
+def _saw(rng: random.Random, teeth: float, height: float, higher: float = 0.0) -> Callable[[float], float]:
     phase = rng.random()
-    return lambda at: height * ((at * teeth + phase) % 1.0)
+    return lambda at: (height + higher * at) * ((at * teeth + phase) % 1.0)
 
 
 def _spike(rng: random.Random) -> Callable[[float], float]:
@@ -115,6 +115,8 @@ SEQUENCES: Final = (
     Sequence("sawtooth, 30 teeth", grows=False, at=lambda rng: _saw(rng, 30, 20)),
     Sequence("sawtooth, 8 teeth", grows=False, at=lambda rng: _saw(rng, 8, 20)),
     Sequence("sawtooth, 3 teeth", grows=False, at=lambda rng: _saw(rng, 3, 20)),
+    Sequence("sawtooth, 15 teeth, ever higher", grows=False, at=lambda rng: _saw(rng, 15, 5, 30)),
+    Sequence("sawtooth, 6 teeth, ever higher", grows=False, at=lambda rng: _saw(rng, 6, 5, 30)),
     Sequence("wave, 2 periods", grows=False, at=lambda rng: _wave(rng, 2, 10)),
     Sequence("falling", grows=False, at=lambda _: lambda at: -10 * at),
     Sequence("linear, 2 x noise in the hour", grows=True, at=lambda _: lambda at: 2 * at),

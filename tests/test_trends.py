@@ -76,6 +76,18 @@ def test_the_unit_does_not_matter(sequence, scale):
     assert scaled.slope == pytest.approx(trend(points).slope * scale)
 
 
+def test_growth_that_is_nothing_beside_its_one_step_is_none():
+    (step,) = [one for one in STILL if one.name == "step, in the second half"]
+    points = courses.course(step, courses.QUANTITIES[0], 13)  # whose noise looks like growth by each other test
+    assert trend(points).verdict is Verdict.STABLE
+
+
+def test_growth_with_a_gap_in_it_is_growth():
+    points = [(at + 1000 * (at > 1200), value) for at, value in series(lambda at: 100 * at)]
+    assert trend(points).verdict is Verdict.GROWING
+    assert not trends._levels_off([(0, 0.0), (1, 1.0), (1000, 2.0), (1001, 2.0)]), "two crowds have no thirds"
+
+
 # What says too little.
 
 
