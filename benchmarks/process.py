@@ -1,4 +1,4 @@
-"""What a snapshot costs at 100 k and 1 M objects and 1 000 fds, beside a census by gc.collect() and gc.get_objects()."""
+"""What a snapshot costs at 100 k and 1 M objects and 1 000 fds, beside a census by gc.collect and gc.get_objects."""
 
 from __future__ import annotations
 

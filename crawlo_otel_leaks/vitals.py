@@ -10,7 +10,7 @@ from crawlo_otel_leaks import process, semconv
 from crawlo_otel_leaks.trends import Trend, Verdict, trend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.process import Descriptor, ProcessSnapshot
@@ -107,8 +107,8 @@ class Vitals:
         self.numbers = {name: float(value) for name, value in numbers.items() if value is not None}
 
     def _explained(self) -> set[int]:
-        """Return the descriptors of all handles that have one of their own."""
-        return {number for handle in self._tracker.held() if (number := _descriptor(handle)) is not None}
+        """Return the descriptors that the live handles stand for."""
+        return {number for handle in self._tracker.held() for number in _descriptors(handle)}
 
     def _unexplained(self, held: Mapping[int, Descriptor]) -> set[int]:
         """Leave out what was open before us, unless its number is another's now, and what event loops are made of."""
@@ -140,11 +140,11 @@ class Vitals:
         }
 
 
-def _descriptor(handle: Handle) -> int | None:
+def _descriptors(handle: Handle) -> Iterable[int]:
     try:
-        return handle.descriptor()
-    except Exception:  # noqa: BLE001  (a library's object in a state that it was not asked for: not explained)
-        return None
+        return handle.descriptors()
+    except Exception:  # noqa: BLE001  (a library's object that is being closed right now: it explains nothing)
+        return ()
 
 
 def _same(before: Descriptor | None, now: Descriptor) -> bool:

@@ -112,7 +112,7 @@ def test_a_handle_that_fails_to_tell_explains_nothing_and_costs_nothing_else(rig
     class Broken(model.Handle):
         __slots__ = ()
 
-        def descriptor(self):
+        def descriptors(self):
             raise ValueError("I/O operation on closed file")
 
     rig.runtime.tracker.young["custom"][Broken("custom")] = None

@@ -9,8 +9,10 @@ import socket
 import pytest
 import servers
 
+from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.instrumentation.redis import RedisInstrumentor, ValkeyInstrumentor
+from crawlo_otel_leaks.vitals import INTERVAL
 
 pytest_plugins = ["local_site"]
 
@@ -31,6 +33,23 @@ def test_a_response_that_holds_its_connection_explains_a_socket(watched, with_se
         (number,) = explained(rig)
         assert rig.runtime.vitals._descriptors()[number].type == "socket"
         response.close()
+        assert explained(rig) == set()
+
+    with_session(work)
+
+
+def test_an_open_session_explains_the_connections_that_it_keeps(watched, with_session):
+    rig = watched
+
+    async def work(_site, session):
+        for _ in range(2):
+            async with session.get("/small") as response:
+                await response.read()
+        assert len(explained(rig)) == 1
+        rig.pass_time(INTERVAL)
+        # What else there is beside the loop is the server's: it listens, and has accepted.
+        assert rig.runtime.vitals.numbers[semconv.METRIC_FD_UNATTRIBUTED] == 2
+        await session.close()
         assert explained(rig) == set()
 
     with_session(work)
@@ -77,7 +96,5 @@ def test_an_async_redis_connection_explains_its_socket_while_it_is_out(rig, libr
 
 def test_what_has_no_descriptor_or_none_any_more_explains_none():
     with socket.socket() as one:
-        assert _descriptors.number(one) == one.fileno()
-    assert _descriptors.number(one) is None
-    assert _descriptors.number(None) is None
-    assert _descriptors.number(object()) is None
+        assert _descriptors.of(one) == (one.fileno(),)
+    assert _descriptors.of(one) == _descriptors.of(None) == _descriptors.of(object()) == ()

@@ -13,7 +13,7 @@ from crawlo_otel_leaks.model import Handle, Progress
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
@@ -44,10 +44,10 @@ class ConnectionHandle(Handle):
         token = None if connection is None else self.watch.used(connection)
         return Progress(token, visible=token is not None or self.watch.use_is_seen)
 
-    def descriptor(self) -> int | None:
+    def descriptors(self) -> Iterable[int]:
         """Return the descriptor of the socket below, as far as the library shows that."""
         connection = self.referent()
-        return None if connection is None else _descriptors.number(self.watch.socket(connection))
+        return () if connection is None else _descriptors.of(self.watch.socket(connection))
 
     def referent(self) -> object | None:
         """Return the connection while it lives."""
