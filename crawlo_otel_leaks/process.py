@@ -87,8 +87,8 @@ class ProcessSnapshot:
 def take(*, uss: bool = False, sockets: bool = False, types: bool = False) -> ProcessSnapshot:
     """Return a snapshot of this process: at most a few milliseconds, unless more is asked for.
 
-    `uss` and `sockets` read what the kernel has to compute, some 60 ms for each GB resident and 40 ms; `types` stops
-    all threads for 0.15 s for each million objects. None of them on the thread of a running event loop.
+    `uss` and `sockets` read what the kernel has to compute, up to 60 ms for each GB resident and some 40 ms; `types`
+    stops all threads for some 0.1 s for each million objects. None of them on the thread of a running event loop.
     """
     if uss or sockets or types:
         _refuse_on_event_loop()
