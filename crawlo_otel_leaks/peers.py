@@ -58,11 +58,16 @@ def _listed() -> Iterator[tuple[int, Peer]]:
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in read(f"/proc/self/net/{name}").splitlines()[1:]:
             fields = line.split()
-            yield int(fields[9]), Peer(name.rstrip("6"), _TCP[int(fields[3], 16)], _address(fields[2].decode()))
+            yield int(fields[9]), Peer(name.rstrip("6"), _state(_TCP, fields[3]), _address(fields[2].decode()))
     for line in read("/proc/self/net/unix").splitlines()[1:]:
         fields = line.split()
-        state = "listen" if int(fields[3], 16) & _UNIX_LISTENS else _UNIX[int(fields[5], 16)]
+        state = "listen" if int(fields[3], 16) & _UNIX_LISTENS else _state(_UNIX, fields[5])
         yield int(fields[6]), Peer("unix", state, "")
+
+
+def _state(names: tuple[str, ...], code: bytes) -> str:
+    number = int(code, 16)
+    return names[number] if number < len(names) else "unknown"
 
 
 def _address(text: str) -> str:

@@ -108,7 +108,7 @@ def snapshot(
         uss=_uss() if uss else None,
         fds=_count() if held is None else len(held),
         fds_by_type=None if held is None else dict(Counter(one.type for one in held.values())),
-        sockets=peers.by_peer(_inodes(held or {})) if sockets and LINUX else None,
+        sockets=peers.by_peer(_inodes(held)) if sockets and held is not None else None,
         threads=threads,
         tasks=tasks(),
         gc_counts=gc.get_count(),

@@ -119,8 +119,10 @@ class Vitals:
     def trend(self, quantity: str) -> Trend:
         """Tell whether a quantity grows, over all that is known or of late."""
         limit = _limit() if quantity == "fds" else None
-        found = [trend(_values(points, quantity), limit) for points in (self.series.recent, self.series)]
-        return next((one for one in found if one.verdict is Verdict.GROWING), found[-1])
+        recent = trend(_values(self.series.recent, quantity), limit)
+        if recent.verdict is Verdict.GROWING or not self.series.older:
+            return recent
+        return trend(_values(self.series, quantity), limit)
 
     def block(self) -> dict[str, Any]:
         """Return the `process` part of a report."""

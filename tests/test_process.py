@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -116,6 +117,12 @@ def test_where_there_is_no_time_even_to_list_them_they_are_only_counted(monkeypa
 def test_a_descriptor_that_is_closed_while_we_look_is_passed_over(monkeypatch):
     monkeypatch.setattr(process, "_numbers", lambda _: [0, 9999])
     assert list(process.descriptors()) == [0]
+
+
+def test_before_linux_6_2_they_are_counted_by_listing(monkeypatch):
+    sized = SimpleNamespace(stat=lambda _: SimpleNamespace(st_size=0), listdir=os.listdir)
+    monkeypatch.setattr(process, "os", sized)
+    assert process._count() == listed()
 
 
 def test_without_proc_nothing_is_listed_or_counted(monkeypatch):

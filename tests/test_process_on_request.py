@@ -74,6 +74,15 @@ def test_groups_of_sockets_are_bounded(monkeypatch):
     assert found[Peer("other", "other", "")] == 2 * 50
 
 
+def test_a_state_that_a_newer_kernel_has_is_unknown():
+    assert [peers._state(peers._TCP, code) for code in (b"0A", b"0D")] == ["listen", "unknown"]
+
+
+def test_where_descriptors_cannot_be_listed_their_sockets_are_not_known(monkeypatch):
+    monkeypatch.setattr(process, "descriptors", lambda: None)
+    assert process.take(sockets=True).sockets is None
+
+
 def test_what_cannot_be_read_is_empty(tmp_path):
     assert peers.read("/proc/self/no-such") == b""
     assert peers.read(str(tmp_path)) == b""
@@ -151,6 +160,11 @@ def test_types_are_bounded_and_none_is_lost():
     types = process.object_types(1)
     assert len(types) <= process.TYPES + 1
     assert types["other"] >= len(kept) - process.TYPES
+
+
+def test_what_is_left_over_is_estimated_too(monkeypatch):
+    monkeypatch.setattr(process, "TYPES", 1)
+    assert process.object_types(10)["other"] == pytest.approx(process.object_types(1)["other"], rel=0.1)
 
 
 def test_where_there_are_few_types_none_is_left_over(monkeypatch):

@@ -52,11 +52,8 @@ def test_what_was_open_before_us_needs_no_explanation_and_what_is_opened_beside_
     assert unattributed(rig) == 0
 
 
-@pytest.mark.parametrize("mode", ["r", "rb", "r+b"])
-@pytest.mark.parametrize("buffering", [-1, 0])
+@pytest.mark.parametrize(("mode", "buffering"), [("r", -1), ("rb", -1), ("r+b", -1), ("rb", 0), ("r+b", 0)])
 def test_a_file_that_is_watched_explains_its_descriptor(rig, instrumented, path, mode, buffering):
-    if buffering == 0 and "b" not in mode:
-        pytest.skip("text is never unbuffered")
     with path.open(mode, buffering=buffering):
         assert unattributed(rig) == 0
         assert rig.runtime.vitals.latest.fds_by_type["file"] >= 1
@@ -132,6 +129,19 @@ def test_what_is_opened_while_we_list_is_explained_too(rig, instrumented, path):
     rig.runtime.vitals.look(rig.clock.now)
     assert rig.runtime.vitals.numbers[FD] == 0
     opened.pop().close()
+
+
+def test_what_is_closed_while_we_list_was_explained_before(rig, instrumented, path):
+    file = path.open()
+
+    def listing():
+        held = process.descriptors()
+        file.close()
+        return held
+
+    rig.runtime.vitals._descriptors = listing
+    rig.runtime.vitals.look(rig.clock.now)
+    assert rig.runtime.vitals.numbers[FD] == 0
 
 
 def test_where_descriptors_cannot_be_listed_nothing_is_claimed(rig, telemetry):
