@@ -70,8 +70,10 @@ class _Test:
         return _chance(self.s, self.variance)
 
 
-def trend(points: Points, limit: float | None = None) -> Trend:
+def trend(points: Points, limit: float | None = None, least: float = 0.0) -> Trend:
     """Tell whether a series of (seconds, value), in the order of time, is growing, and when it reaches `limit`.
+
+    At a slope that adds less than the part `least` of the value over the whole series it is not, however certain.
 
     Growing is what rises beyond coincidence as a whole, beside its largest step, in its second half, and beside
     the largest step of that, with its lower envelope too, and without levelling off. What is collected again and
@@ -90,6 +92,8 @@ def trend(points: Points, limit: float | None = None) -> Trend:
     tail = _tail(series)
     slope = sen_slope(tail)
     doubt = min(_doubt(series), _doubt(floors))
+    if slope * (known[-1][0] - known[0][0]) < least * abs(_level(tail)):
+        return Trend(Verdict.STABLE, slope, 1 - doubt)
     if doubt > WHOLE or sen_slope(floors) <= LIFT * sen_slope(series) or _levels_off(tail):
         return Trend(Verdict.STABLE, slope, doubt if doubt > WHOLE else 1 - doubt)
     return Trend(Verdict.GROWING, slope, 1 - doubt, _eta(tail, slope, limit))
@@ -114,8 +118,12 @@ def _doubt(series: Points) -> float:
 def _eta(tail: Points, slope: float, limit: float | None) -> float | None:
     if limit is None or slope <= 0:
         return None
-    level = median(value for _, value in tail[-max(len(tail) // 8, 1) :])
-    return max(limit - level, 0.0) / slope
+    return max(limit - _level(tail), 0.0) / slope
+
+
+def _level(tail: Points) -> float:
+    """Return the present value, without its noise."""
+    return median(value for _, value in tail[-max(len(tail) // 8, 1) :])
 
 
 def thinned(points: Points, most: int) -> Points:

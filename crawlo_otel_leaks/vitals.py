@@ -24,6 +24,8 @@ OLDER: Final = 360
 """... and so many from before, ever farther apart."""
 SHOWN: Final = 240
 """Points of the series in a report."""
+LEAST: Final = 0.01
+"""Part of the resident memory that its growth must add to be worth a word: this very series adds some, at first."""
 QUANTITIES: Final = ("rss", "fds", "unattributed", "threads", "tasks")
 
 
@@ -119,10 +121,11 @@ class Vitals:
     def trend(self, quantity: str) -> Trend:
         """Tell whether a quantity grows, over all that is known or of late."""
         limit = _limit() if quantity == "fds" else None
-        recent = trend(_values(self.series.recent, quantity), limit)
+        least = LEAST if quantity == "rss" else 0.0
+        recent = trend(_values(self.series.recent, quantity), limit, least)
         if recent.verdict is Verdict.GROWING or not self.series.older:
             return recent
-        return trend(_values(self.series, quantity), limit)
+        return trend(_values(self.series, quantity), limit, least)
 
     def block(self) -> dict[str, Any]:
         """Return the `process` part of a report."""

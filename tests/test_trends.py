@@ -140,6 +140,14 @@ def test_the_present_slope_is_that_of_the_second_half():
     assert told.slope == pytest.approx(60 / 1500, rel=0.05)
 
 
+def test_growth_too_small_to_matter_is_none_however_certain():
+    points = series(lambda at: 1000 + 9 * at)
+    assert trend(points).verdict is Verdict.GROWING
+    told = trend(points, least=0.01)
+    assert (told.verdict, told.slope) == (Verdict.STABLE, pytest.approx(9 / 1500))
+    assert trend(series(lambda at: 1000 + 13 * at), least=0.01).verdict is Verdict.GROWING
+
+
 def test_what_levels_off_after_all_is_stable_with_confidence():
     told = trend(series(lambda at: 1 - math.exp(-at / 0.15)))
     assert told.verdict is Verdict.STABLE

@@ -241,6 +241,16 @@ def test_growth_of_late_is_seen_in_a_long_life():
     assert watched.trend("tasks").verdict.value == "insufficient_data"
 
 
+def test_memory_that_creeps_by_less_than_a_hundredth_is_no_suspect():
+    watched = vitals.Vitals(_NoHandles(), dict)
+    for place in range(100):
+        watched.series.add(Point(place * INTERVAL, 0.0, rss=10**8 + 300 * place))
+    assert watched.trend("rss").verdict.value == "stable"
+    for place in range(100, 200):
+        watched.series.add(Point(place * INTERVAL, 0.0, rss=10**8 + 30_000 * place))
+    assert watched.trend("rss").verdict.value == "growing"
+
+
 class _NoHandles:
     """A tracker that holds nothing."""
 
