@@ -24,6 +24,7 @@ from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
 from crawlo_otel_leaks.tracker import BRIEF, Tracker
+from crawlo_otel_leaks.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,7 @@ class Runtime:
             capture_paths=settings.capture_paths,
             brief=min(BRIEF, settings.hold_min),
         )
+        self.vitals = Vitals(self.tracker)
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
@@ -101,7 +103,7 @@ class Runtime:
 
     def report(self) -> Report:
         """Return what is known so far."""
-        return build(self.detector.findings, self.shortages, self.tracker)
+        return build(self.detector.findings, self.shortages, self.vitals, self.tracker)
 
     def finish(self, *, exiting: bool) -> None:
         """Judge what is left, write the reports; once. For the end of the process."""
@@ -131,6 +133,7 @@ class Runtime:
         self.tracker.clear()
         self.pools.clear()
         self.shortages = Shortages()
+        self.vitals.begin()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
@@ -156,13 +159,14 @@ class Runtime:
             with suppress_instrumentation():
                 self._spans.attach()
                 self.detector.finish(exiting=exiting)
-                self._publish(self.tracker.clock())
+                self._publish(self.tracker.clock(), last=True)
         except Exception as error:  # noqa: BLE001  (the process ends as it would without us)
             self.tracker.fail("exit", error)
 
-    def _publish(self, now: float) -> None:
+    def _publish(self, now: float, *, last: bool = False) -> None:
         """Bring up to date what gauges show, and tell who waits in vain."""
-        self.numbers.update(self.detector, now)
+        self._look_at_process(now, last=last)
+        self.numbers.update(self.detector, self.vitals.numbers, now)
         self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
@@ -171,6 +175,12 @@ class Runtime:
             exhaustion = self.tracker.exhausted.popleft()
             self.shortages.add(exhaustion)
             self._logs.exhausted(exhaustion)
+
+    def _look_at_process(self, now: float, *, last: bool) -> None:
+        try:
+            self.vitals.look(now, last=last)
+        except Exception as error:  # noqa: BLE001  (verdicts do not depend on it)
+            self.tracker.fail("process", error)
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -29,6 +29,10 @@ _OWN: Final = (
     (semconv.METRIC_TRACKER_IGNORED, "{handle}", "Handles of telemetry itself."),
     (semconv.METRIC_TRACKER_SAMPLING, "1", "Part of acquisitions whose whole stack is taken."),
 )
+_PROCESS: Final = (
+    (semconv.METRIC_FD_UNATTRIBUTED, "{file_descriptor}", "Open descriptors that no handle explains."),
+    (semconv.METRIC_FD_ETA, "s", "When the descriptors will be used up at their present trend."),
+)
 
 
 class _Shown:
@@ -112,10 +116,16 @@ def _make_gauges(meter: Meter) -> None:
     )
     for name, unit, text in _OWN:
         meter.create_observable_gauge(name, [_reading(name)], unit, text)
+    for name, unit, text in _PROCESS:
+        meter.create_observable_gauge(name, [_known(name)], unit, text)
 
 
 def _reading(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(_Shown.numbers.own[name])]
+
+
+def _known(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(value) for key, value in _Shown.numbers.process.items() if key == name]
 
 
 def _by_kind(values: dict[str, float]) -> list[Observation]:

@@ -8,11 +8,12 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.blame import explain, note, of_pool, tell
+from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.model import Handle, Progress
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
@@ -42,6 +43,11 @@ class ConnectionHandle(Handle):
         connection = self.referent()
         token = None if connection is None else self.watch.used(connection)
         return Progress(token, visible=token is not None or self.watch.use_is_seen)
+
+    def descriptors(self) -> Iterable[int]:
+        """Return the descriptor of the socket below, as far as the library shows that."""
+        connection = self.referent()
+        return () if connection is None else _descriptors.of(self.watch.socket(connection))
 
     def referent(self) -> object | None:
         """Return the connection while it lives."""
@@ -95,6 +101,10 @@ class PoolWatch:
         """Return a token that differs once the connection was used again, None if nothing tells."""
         del connection
         return None
+
+    def socket(self, connection: Any) -> Any:
+        """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
+        del connection
 
     def closed(self, connection: Any) -> bool:
         """Whether a connection is closed, whoever closed it."""

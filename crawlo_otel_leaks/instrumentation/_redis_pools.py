@@ -134,6 +134,10 @@ class RedisWatch(PoolWatch):
         except (OSError, TypeError):  # closed meanwhile, a socket file, or uvloop's, which tells nothing
             return None
 
+    def socket(self, connection: Any) -> Any:
+        """Return the socket, or asyncio's writer."""
+        return getattr(connection, "_sock", None) or getattr(connection, "_writer", None)
+
     def out(self, pool: Any, connection: Any) -> bool:
         """Whether the pool still counts a connection as out, after a release that did not come through."""
         return connection in getattr(pool, "_in_use_connections", ())
