@@ -28,7 +28,7 @@ GB: Final = 1 << 30
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> str:
-    """Return the least, the median and the worst of some rounds; on a machine with other work the least tells the cost."""
+    """Return least, median and worst of some rounds; on a machine with other work the least tells the cost."""
     took = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -92,7 +92,7 @@ def main() -> None:
         "gc.collect() + gc.get_objects() + names": census,
     }
     print(
-        f"Python {platform.python_version()}, {sys.platform}; milliseconds, median and worst; {process.take().fds} fds"
+        f"Python {platform.python_version()}, {sys.platform}; milliseconds: least, median, worst; {process.take().fds} fds"
     )
     objects: list[list[int]] = []
     for count in (100_000, 1_000_000):
