@@ -91,9 +91,7 @@ def main() -> None:
         "take(uss=True)": lambda: process.take(uss=True),
         "gc.collect() + gc.get_objects() + names": census,
     }
-    print(
-        f"Python {platform.python_version()}, {sys.platform}; milliseconds: least, median, worst; {process.take().fds} fds"
-    )
+    print(f"Python {platform.python_version()}, {sys.platform}; milliseconds: least, median, worst; {FDS} fds")
     objects: list[list[int]] = []
     for count in (100_000, 1_000_000):
         objects += [[place] for place in range(count - len(objects))]
