@@ -18,6 +18,8 @@ import pytest
 
 READY = 30.0
 """Seconds that a server may take to answer."""
+FERRETDB = Path(__file__).parents[1] / ".cache" / "ferretdb" / "ferretdb"
+"""What `tests/mongo/build.sh` builds."""
 
 
 class Address(NamedTuple):
@@ -178,6 +180,27 @@ def _start_mariadb(program: str) -> Address:
     atexit.register(_stop, server, home)
     wait_for(address.host, address.port)
     return address
+
+
+@cache
+def mongo() -> str:
+    """Return the URL of what speaks MongoDB's protocol; skip the test where there is nothing to start."""
+    url = os.environ.get("TEST_MONGO_URL")
+    if url:
+        return url
+    program = str(FERRETDB) if FERRETDB.exists() else shutil.which("mongod")
+    if program is None:
+        pytest.skip("no MongoDB here: neither TEST_MONGO_URL, nor what tests/mongo/build.sh builds, nor a mongod")
+    home, port = Path(tempfile.mkdtemp(prefix="mongo-")), free_port()
+    if FERRETDB.exists():
+        where = ["--handler=sqlite", f"--sqlite-url=file:{home}/", f"--state-dir={home}", "--telemetry=disable"]
+        options = [*where, f"--listen-addr=127.0.0.1:{port}", "--debug-addr=-"]
+    else:
+        options = [f"--dbpath={home}", f"--port={port}", "--bind_ip=127.0.0.1"]
+    server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    atexit.register(_stop, server, home)
+    wait_for("127.0.0.1", port)
+    return f"mongodb://127.0.0.1:{port}"
 
 
 def _stop(server: subprocess.Popen[bytes], home: Path) -> None:

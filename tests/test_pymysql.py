@@ -136,10 +136,8 @@ def test_a_query_that_outlives_its_owner_is_use(rig, where, tracer, long):
         here = contextvars.copy_context()
         asking = threading.Thread(target=lambda: here.run(query, kept[0], text))
         asking.start()
-        while long and not rig.runtime.find(kept[0]).busy():
-            pass
-        if not long:
-            asking.join()
+        asking.join(0.1 if long else None)
+        assert rig.runtime.find(kept[0]).busy() is long
     rig.settle()
     assert rig.verdicts == [LEAKED] * (1 if long else 2)
     asking.join()

@@ -217,13 +217,14 @@ def test_an_async_watched_pipeline_that_is_never_reset_is_a_leak(rig, package, w
     assert rig.recorder.opened_leaks[0].where.text == 'await pipe.watch("key")'
 
 
-@pytest.mark.parametrize("package", ["redis"], indirect=True)  # valkey-py's release waits for nothing
 def test_an_async_release_that_is_cancelled_leaves_the_connection_out(rig, package, where, tracer):
     """redis-py #4123: a release waits for the pool's lock, and cancelled there it has released nothing."""
 
     async def main():
         client = package.async_client(where)
         pool = client.connection_pool
+        if "_lock" not in type(pool).release.__code__.co_names:
+            pytest.skip("the release waits for nothing")
 
         async def take():
             with tracer.start_as_current_span("job"):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
 from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle, kept_by_another
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch, Waiting
+from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
 from crawlo_otel_leaks.instrumentation._wrapping import Point
 from crawlo_otel_leaks.pool import Limits
 
@@ -90,13 +91,8 @@ class MySQLWatch(PoolWatch):
         super().enter(pool, connection, handle)
 
     def asked(self, frame: FrameType) -> ConnectionHandle | None:
-        """Note that whoever calls asks for a connection; None if it is telemetry, or a failure of ours."""
-        handle = self.handle(self.kind)
-        try:
-            return handle if self.tracker.locate(handle, frame) is not None else None
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self.tracker.fail(f"{type(self).__name__} ask", error)
-            return None
+        """Note who is asking for a connection."""
+        return asked(self, frame)
 
     def command(self, connection: Any) -> None:
         """Count a command."""
@@ -104,34 +100,6 @@ class MySQLWatch(PoolWatch):
         if handle is not None:
             handle.uses += 1
             self.tracker.use(handle)
-
-
-class Asked(Waiting):
-    """A wait that belongs to whoever called, whichever task awaits: `wait_for` up to 3.11 makes one for it."""
-
-    __slots__ = ("_asked",)
-
-    def __init__(self, watch: PoolWatch, thing: Any, asked: ConnectionHandle | None) -> None:
-        super().__init__(watch, thing, None)
-        self._asked = asked
-
-    def locate(self) -> ConnectionHandle | None:
-        """Return what was located at the call."""
-        return self._asked
-
-
-def awaited(wrapped: Wrapped, wait: Waiting, args: Arguments, kwargs: Keywords) -> Any:
-    """Return the coroutine that waits; never awaited, it is told of under the name it has without us."""
-
-    async def waiting() -> Any:
-        with wait:
-            connection = await wrapped(*args, **kwargs)
-            wait.got(connection)
-        return connection
-
-    coroutine: Any = waiting()
-    coroutine.__name__, coroutine.__qualname__ = wrapped.__name__, wrapped.__qualname__
-    return coroutine
 
 
 class AsyncPools(MySQLWatch):

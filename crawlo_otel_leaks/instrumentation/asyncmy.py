@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle
     from crawlo_otel_leaks.runtime import Runtime
 
 KEPT: Final = 64
@@ -25,7 +25,7 @@ class AsyncmyPools(_mysql.AsyncPools):
 
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
-        self._answers: dict[int, tuple[type, Handle | None]] = {}
+        self._answers: dict[int, tuple[type, ConnectionHandle | None]] = {}
 
     def answer(self, wrapped: Callable[[], Any], pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Stand in front of `Pool.acquire`, and remember who called it."""
@@ -39,7 +39,7 @@ class AsyncmyPools(_mysql.AsyncPools):
                 self._answers.pop(next(iter(self._answers)), None)
         return answer
 
-    def asked(self, frame: FrameType) -> Handle | None:
+    def asked(self, frame: FrameType) -> ConnectionHandle | None:
         """Return who called; a task that runs nothing but an answer has no frames that name anybody."""
         task = running_task()
         answer = task.get_coro() if task else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -13,6 +12,7 @@ import wrapt
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch, Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
+from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 from crawlo_otel_leaks.pool import Limits
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 _BETWEEN: Final = ("sqlalchemy.", "opentelemetry.", "wrapt.")
+_IN_HAND: Final = (
+    "sqlalchemy.engine.",
+    "sqlalchemy.ext.asyncio.",
+    "sqlalchemy.orm.scoping",
+    "sqlalchemy.orm.session",
+    "sqlalchemy.pool.",
+)
+"""Where the classes are of what a program has in hand; attributes of a mapped object would ask the database."""
 _LIMIT_REACHED: Final = "3o7r"
 """SQLAlchemy's own code for the pool's TimeoutError."""
 _ACTIVE: Final = 1
@@ -57,9 +65,8 @@ class EngineWatch(PoolWatch):
 
     def name(self, pool: Any) -> str:
         """Return the program's own name for the pool, else `host:port/database`, or the file of SQLite."""
-        dialect = pool._dialect  # noqa: SLF001  (no public name)
-        own = getattr(pool, "_orig_logging_name", None)
-        return own or self._names.get(dialect) or getattr(dialect, "name", None) or type(pool).__name__
+        own: str | None = getattr(pool, "_orig_logging_name", None)
+        return own or self._names.get(pool._dialect) or _stand_in(pool)  # noqa: SLF001  (no public name)
 
     def limits(self, pool: Any) -> Limits:
         """Return the sizes of a pool that has some. Its own methods would take its lock."""
@@ -80,11 +87,9 @@ class EngineWatch(PoolWatch):
         return single or getattr(error, "code", None) == _LIMIT_REACHED
 
     def working(self, connection: Any) -> bool:
-        """Whether the driver shows that a command runs: asyncpg, psycopg, psycopg2."""
+        """Whether a command runs, as the adapter of asyncpg or aiomysql, psycopg or psycopg2 show it."""
         driver = _driver(connection)
-        section, lock = getattr(driver, "_stmt_exclusive_section", None), getattr(driver, "lock", None)
-        if section is not None:
-            return bool(section._acquired)  # noqa: SLF001  (no public name)
+        lock = getattr(connection.dbapi_connection, "_execute_mutex", None) or getattr(driver, "lock", None)
         if lock is not None:
             return bool(lock.locked())
         status = getattr(driver, "get_transaction_status", None)
@@ -119,7 +124,7 @@ class EngineWatch(PoolWatch):
     def _name_of(self, url: Any) -> str | None:
         backend = url.get_backend_name()
         if backend == "sqlite":
-            return sqlite_name(url.database, paths=self.tracker.capture_paths)
+            return database_name(url.database, paths=self.tracker.capture_paths)
         port = url.port or _PORTS.get(backend)
         return f"{url.host}{f':{port}' if port else ''}/{url.database or ''}" if url.host else None
 
@@ -179,9 +184,8 @@ class EngineWatch(PoolWatch):
             return
         pool = self.pool_of(library)
         pool.creations.append(max(0.0, time.time() - record.starttime))
-        dialect = library._dialect  # noqa: SLF001  (no public name)
-        if dialect not in self._names and pool.name == getattr(dialect, "name", None):
-            pool.name = self._names[dialect] = _server(connection) or pool.name
+        if pool.name == _stand_in(library):
+            pool.name = _server(connection) or pool.name
 
     # -- bookkeeping --------------------------------------------------------------------------------------
 
@@ -203,7 +207,8 @@ class EngineWatch(PoolWatch):
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a connection, a session or either's asyncio form, a proxy, or a driver's connection."""
-        proxies = [one for one in _proxies(thing) if one is not None]
+        proxies: list[object] = []
+        self.safely("find", lambda: proxies.extend(one for one in _proxies(thing) if one is not None))
         for handle in list(self._handles.values()):
             proxy: Any = handle.referent()
             names = () if proxy is None else (proxy, proxy.dbapi_connection, _driver(proxy))
@@ -212,10 +217,9 @@ class EngineWatch(PoolWatch):
         return None
 
 
-def sqlite_name(path: Any, *, paths: bool) -> str:
-    """Return what an SQLite database is called: its file, or only the file's suffix where paths are not told."""
-    name = str(path or ":memory:")
-    return name if paths or name == ":memory:" else f"*{PurePath(name).suffix}"
+def _stand_in(pool: Any) -> str:
+    """Return what a pool is called until its driver tells where it connects to: by its database, or its class."""
+    return getattr(pool._dialect, "name", None) or type(pool).__name__  # noqa: SLF001  (no public name)
 
 
 def _driver(proxy: Any) -> Any:
@@ -236,9 +240,12 @@ def _server(connection: Any) -> str | None:
 
 def _proxies(thing: Any) -> Iterator[object]:
     """Yield the proxies that an object of the library's has in use."""
-    if not any(cls.__module__.startswith("sqlalchemy.") for cls in type(thing).__mro__):
+    if not any(cls.__module__.startswith(_IN_HAND) for cls in type(thing).__mro__):
         return
     yield thing
+    registry = getattr(thing, "registry", None)
+    if registry is not None and hasattr(registry, "has"):  # of a scoped session, which would make one
+        thing = registry() if registry.has() else None
     for name in ("sync_session", "sync_connection"):
         thing = getattr(thing, name, None) or thing
     yield getattr(thing, "_dbapi_connection", None)
@@ -253,10 +260,11 @@ class _Asking(Waiting):
 
     __slots__ = ()
 
-    def _begin(self) -> None:
+    def locate(self) -> ConnectionHandle | None:
+        """Locate who asks."""
         if self._thing._dialect.is_async:  # noqa: SLF001  (no public name)
             self._frame = _asker(self._frame)
-        super()._begin()
+        return super().locate()
 
 
 def _asker(frame: FrameType | None) -> FrameType | None:
