@@ -30,7 +30,7 @@ async def connect():
     return await asyncpg.connect(servers.postgres())
 
 
-@pytest.mark.parametrize("end", ["close", "terminate", "lost"])
+@pytest.mark.parametrize("end", ["close", "terminate", "lost", "aborted"])
 def test_each_end_of_a_connection_ends_the_hold(rig, end):
     async def main():
         connection = await connect()
@@ -40,6 +40,10 @@ def test_each_end_of_a_connection_ends_the_hold(rig, end):
             await connection.close()
         elif end == "terminate":
             connection.terminate()
+        elif end == "aborted":
+            connection._protocol.abort()  # as after a timeout: nothing tells of it
+            assert len(rig.held) == 1
+            rig.pass_time(2, steps=2)
         else:
             other = await connect()
             await other.execute("select pg_terminate_backend($1)", connection.get_server_pid())

@@ -142,16 +142,20 @@ def test_metrics_have_semantic_names(rig, telemetry):
 
 @pytest.mark.skipif(not hasattr(asyncpg.Connection, "_pool_holder"), reason="before 0.32, its callbacks keep a pool")
 @pytest.mark.usefixtures("watched")
-def test_a_pool_that_is_dropped_is_not_kept_alive(rig):
+@pytest.mark.filterwarnings("ignore:unclosed connection:ResourceWarning")
+@pytest.mark.parametrize("terminated", [True, False])
+def test_a_pool_that_is_dropped_is_not_kept_alive(rig, terminated):
     async def main():
-        pool = await asyncpg.create_pool(servers.postgres(), min_size=0, max_size=1)
+        options = {"min_size": 0, "max_size": 1, "max_inactive_connection_lifetime": 0}  # its timer would keep it
+        pool = await asyncpg.create_pool(servers.postgres(), **options)
         await pool.fetchval("select 1")
-        holders = weakref.ref(pool._queue)
-        pool.terminate()
+        queue = weakref.ref(pool._queue)
+        if terminated:
+            pool.terminate()
         del pool
         await asyncio.sleep(0.05)
         gc.collect()
-        assert holders() is None
+        assert queue() is None
         assert list(rig.runtime.pools) == []
 
     asyncio.run(main())

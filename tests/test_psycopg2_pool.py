@@ -118,6 +118,11 @@ def test_a_release_that_the_pool_refuses_is_none(rig, pool):
         pool.putconn(foreign)
     assert len(rig.held) == 2
     foreign.close()
+    other = SimpleConnectionPool(1, 1, servers.postgres())
+    with pytest.raises(PoolError, match="trying to put unkeyed connection"):
+        other.putconn(kept)
+    assert len(rig.held) == 1
+    other.closeall()
     pool.putconn(kept)
     assert rig.held == []
 

@@ -157,6 +157,20 @@ def test_one_that_is_used_by_another_trace_is_shared(rig, pool, tracer):
     pool.putconn(kept)
 
 
+def test_one_that_is_used_now_and_then_is_not_held_too_long(rig, pool):
+    def take():
+        return pool.getconn()
+
+    kept = take()
+    for _ in range(10):
+        rig.pass_time(20, steps=4)
+        kept.execute("select 1")
+    assert [verdict for verdict in rig.verdicts if verdict[1] != "slow"] == []
+    rig.pass_time(100, steps=20)
+    assert rig.verdicts[-1] == ("db.connection", "held_too_long")
+    pool.putconn(kept)
+
+
 def test_one_at_work_in_a_long_query_is_slow(rig, pool):
     kept = []
 

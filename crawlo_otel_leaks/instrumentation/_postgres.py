@@ -109,7 +109,11 @@ class PostgresConnections(PostgresWatch, ConnectWatch):
     def left(self, connection: Any) -> None:
         """Record that a connection is being collected; what is closed by then, by whichever side, was not left."""
         if id(connection) in self._handles:
-            (self.gave_back if self.closed(connection) else self.dropped)(connection)
+            (self.gave_back if self.over(connection) else self.dropped)(connection)
+
+    def over(self, connection: Any) -> bool:
+        """Whether a connection that nobody has any more is closed."""
+        return self.closed(connection)
 
 
 def is_crowded(error: BaseException) -> bool:

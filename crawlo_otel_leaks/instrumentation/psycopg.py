@@ -42,6 +42,10 @@ class PsycopgConnections(PostgresConnections):
         """Whether it is closed, by whichever side."""
         return is_closed(connection)
 
+    def over(self, connection: Any) -> bool:
+        """Whether a connection that nobody has any more is closed: libpq may be asked."""
+        return bool(connection.closed)
+
     def open(self, wrapped: Wrapped, instance: object, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of the generator by which every connection is opened, whoever drives it."""
         del instance
