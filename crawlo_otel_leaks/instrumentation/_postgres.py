@@ -69,7 +69,8 @@ class PostgresWatch(PoolWatch):
 
     def use(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of what every use of a connection goes through."""
-        self.safely("use", self.note_use, connection)
+        if id(connection) in self._handles:
+            self.safely("use", self.note_use, connection)
         return wrapped(*args, **kwargs)
 
     def find(self, thing: object) -> Handle | None:
