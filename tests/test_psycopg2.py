@@ -147,6 +147,15 @@ def test_to_the_program_a_connection_is_as_ever(rig):
 
 
 @pytest.mark.usefixtures("watched")
+def test_what_django_opens_it_keeps_by_its_own_rules(rig):
+    django = {"__name__": "django.db.backends.postgresql.base", "psycopg2": psycopg2}
+    exec("def get_new_connection(url): return psycopg2.connect(url)", django)
+    connection = django["get_new_connection"](servers.postgres())
+    assert rig.held == []
+    connection.close()
+
+
+@pytest.mark.usefixtures("watched")
 def test_what_cannot_tell_of_its_close_is_not_watched(rig):
     connection = connect(WithSlots)
     assert rig.held == []

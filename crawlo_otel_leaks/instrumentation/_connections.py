@@ -27,6 +27,7 @@ KEEPERS: Final = (
     "asyncmy.pool",
     "asyncpg.pool",
     "dbutils.",
+    "django.db.",  # one for each thread, kept from request to request by a setting of its own
     "psycopg2.pool",
     "psycopg_pool.",
     "sqlalchemy.",

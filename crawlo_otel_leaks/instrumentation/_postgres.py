@@ -65,11 +65,12 @@ class PostgresWatch(PoolWatch):
         handle = self._handles.get(id(connection))
         if handle is not None:
             handle.uses += 1
-            self.tracker.use(handle)
+            if not handle.shared:
+                self.safely("use", self.tracker.use, handle)
 
     def use(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of what every use of a connection goes through."""
-        self.safely("use", self.note_use, connection)
+        self.note_use(connection)
         return wrapped(*args, **kwargs)
 
     def find(self, thing: object) -> Handle | None:

@@ -185,8 +185,8 @@ class AsyncpgInstrumentor(Instrumentor):
         pools, opened = AsyncpgPools(running), AsyncpgConnections(running)
 
         def use(wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
-            pools.safely("use", pools.note_use, connection)
-            return opened.use(wrapped, connection, args, kwargs)
+            watch = pools if id(connection) in pools._handles else opened
+            return watch.use(wrapped, connection, args, kwargs)
 
         return [
             Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool"),

@@ -149,7 +149,7 @@ class Psycopg2Connections(PostgresConnections):
 
             @functools.wraps(base.cursor)
             def cursor(self, *args: Any, **kwargs: Any) -> Any:
-                watch.safely("use", watch.note_use, self)
+                watch.note_use(self)
                 return base.cursor(self, *args, **kwargs)
 
         Watched.__name__, Watched.__qualname__, Watched.__module__ = base.__name__, base.__qualname__, base.__module__

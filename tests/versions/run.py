@@ -60,7 +60,11 @@ LIBRARIES = {
         "test_psycopg.py",
         (*POSTGRES, "psycopg-binary", "opentelemetry-instrumentation-psycopg"),
     ),
-    "psycopg-pool": Library(("3.1", "3.2", "3.3"), "test_psycopg_pool*.py", (*POSTGRES, "psycopg[binary]")),
+    "psycopg-pool": Library(
+        ("3.1", "3.2", "3.3"),
+        "test_psycopg_pool*.py",
+        (*POSTGRES, "psycopg[binary]", "opentelemetry-instrumentation-psycopg"),
+    ),
     "psycopg2-binary": Library(("2.9",), "test_psycopg2*.py", (*POSTGRES, "opentelemetry-instrumentation-psycopg2")),
     "aiosqlite": Library(("0.17", "0.20", "0.22"), "test_aiosqlite*.py"),
     "aiomysql": Library(("0.2", "0.3"), "test_aiomysql*.py", only="not asyncmy"),
