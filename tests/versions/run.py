@@ -66,7 +66,7 @@ LIBRARIES = {
         (*POSTGRES, "psycopg[binary]", "opentelemetry-instrumentation-psycopg"),
     ),
     "psycopg2-binary": Library(("2.9",), "test_psycopg2*.py", (*POSTGRES, "opentelemetry-instrumentation-psycopg2")),
-    "aiosqlite": Library(("0.17", "0.20", "0.22"), "test_aiosqlite*.py"),
+    "aiosqlite": Library(("0.17", "0.20", "0.22"), "test_aiosqlite*.py", ("SQLAlchemy[asyncio]",)),
     "aiomysql": Library(("0.2", "0.3"), "test_aiomysql*.py", only="not asyncmy"),
     "asyncmy": Library(("0.2",), "test_aiomysql*.py", ("aiomysql",), "asyncmy"),
     "PyMySQL": Library(("1.0", "1.1", "1.2"), "test_pymysql*.py", ("opentelemetry-instrumentation-pymysql",)),
