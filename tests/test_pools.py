@@ -176,6 +176,18 @@ def test_a_connection_at_work_is_slow(rig, watch):
     assert watch.find(kept) is None
 
 
+def test_one_whose_loop_is_closed_can_never_be_given_back(rig, watch):
+    pool, loop = LibraryPool(1), asyncio.new_event_loop()
+    kept = get(watch, pool)
+    kept._loop = loop
+    rig.settle()
+    assert rig.verdicts == []
+    loop.close()
+    rig.settle()
+    assert rig.verdicts[-1] == ("db.connection", "loop_closed")
+    put(watch, pool, kept)
+
+
 def test_when_the_pool_will_be_empty_at_the_present_rate_of_loss():
     library = LibraryPool(10)
     pool = Pool("db.connection", "p", lambda: Limits(max=library.size))

@@ -282,3 +282,22 @@ def test_results_and_errors_are_the_librarys_own(package, client):
     with pytest.raises(TypeError):
         client.connection_pool.release()
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_without_an_owner_that_ended_the_closed_loop_is_the_reason(rig, package, where):
+    loop, kept = asyncio.new_event_loop(), []
+
+    def connected():
+        client = package.async_client(where)
+        kept.append(client)
+        loop.create_task(client.connection_pool.get_connection("_")).add_done_callback(kept.append)
+        loop.call_later(0.2, loop.stop)
+
+    loop.call_soon(connected)
+    loop.run_forever()
+    rig.held[0].task = None  # whose end would be the stronger verdict
+    rig.settle()
+    assert rig.verdicts == []
+    loop.close()
+    rig.settle()
+    assert rig.verdicts[-1] == ("redis.connection", "loop_closed")

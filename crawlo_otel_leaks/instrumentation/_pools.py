@@ -49,6 +49,11 @@ class ConnectionHandle(Handle):
         connection = self.referent()
         return () if connection is None else _descriptors.of(self.watch.socket(connection))
 
+    def loop_closed(self) -> bool:
+        """Whether the event loop is closed in which alone it could be given back."""
+        loop = self.watch.loop(self.referent())
+        return loop is not None and bool(loop.is_closed())
+
     def referent(self) -> object | None:
         """Return the connection while it lives."""
         return self.connection() if self.connection else None
@@ -105,6 +110,10 @@ class PoolWatch:
     def socket(self, connection: Any) -> Any:
         """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
         del connection
+
+    def loop(self, connection: Any) -> Any:
+        """Return the event loop that an asyncio connection belongs to."""
+        return getattr(connection, "_loop", None)
 
     def closed(self, connection: Any) -> bool:
         """Whether a connection is closed, whoever closed it."""

@@ -138,6 +138,10 @@ class RedisWatch(PoolWatch):
         """Return the socket, or asyncio's writer."""
         return getattr(connection, "_sock", None) or getattr(connection, "_writer", None)
 
+    def loop(self, connection: Any) -> Any:
+        """Return the loop of asyncio's writer."""
+        return getattr(getattr(connection, "_writer", None), "_loop", None)
+
     def out(self, pool: Any, connection: Any) -> bool:
         """Whether the pool still counts a connection as out, after a release that did not come through."""
         return connection in getattr(pool, "_in_use_connections", ())

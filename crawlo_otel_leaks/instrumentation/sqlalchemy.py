@@ -92,6 +92,10 @@ class EngineWatch(PoolWatch):
         protocol = getattr(_engines.driver(connection), "_protocol", None)
         return getattr(protocol, "queries_count", None)
 
+    def loop(self, connection: Any) -> Any:
+        """Return the loop of the driver's connection."""
+        return None if connection is None else getattr(_engines.driver(connection), "_loop", None)
+
     # -- wrappers -----------------------------------------------------------------------------------------
 
     def connect(self, wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
