@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 
 import pytest
@@ -30,6 +31,20 @@ def where():
 def name():
     server = servers.mariadb()
     return f"{server.host}:{server.port}/tests"
+
+
+@contextlib.asynccontextmanager
+async def a_pool(package, **options):
+    """A pool that ends as the library's own context manager ends it, but never waits for what a failed test left."""
+    pool = await package.create_pool(**options, **where())
+    try:
+        yield pool
+    except BaseException:
+        pool.terminate()
+        raise
+    finally:
+        pool.close()
+        await pool.wait_closed()
 
 
 async def one(connection):

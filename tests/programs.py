@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,11 @@ INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 # A program has 10 s of grace in none of these tests, and needs no ticks unless it asks for them.
 _QUICK = {"GRACE": "0.05", "SCAN_INTERVAL": "0.05"}
 
+# Contrib takes half a second to import, and some of it writes to stderr what it does not support; and for what
+# comes after our files in the loader's order, it reads files that the numbers would show.
+_CONTRIB = [one.name for one in entry_points(group="opentelemetry_instrumentor") if "crawlo_leaks" not in one.name]
+_DISABLED = ", ".join([*_CONTRIB, "crawlo_leaks_redis", "crawlo_leaks_valkey"])
+
 
 def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -> dict[str, str]:
     """The environment of a program; names without an OTEL prefix are settings of ours."""
@@ -28,9 +34,7 @@ def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -
         "OTEL_SERVICE_NAME": "leaky-app",
         "OTEL_EXPORTER_OTLP_PROTOCOL": receiver.protocol if receiver else "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint if receiver else "http://127.0.0.1:9",
-        # Contrib's import of aiohttp takes half a second, which most programs here have no use for; and for what
-        # comes after our files in the loader's order, it reads files that the numbers would show.
-        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "aiohttp-client, crawlo_leaks_redis, crawlo_leaks_valkey",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": _DISABLED,
     }
     if receiver is None:
         otel.update(dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"))

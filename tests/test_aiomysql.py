@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 from conftest import GRACE, SCAN
-from mysql_steps import LEAKED, name, one, package, where
+from mysql_steps import LEAKED, a_pool, name, one, package, where
 
 from crawlo_otel_leaks import adopt
 from crawlo_otel_leaks.settings import Settings
@@ -21,7 +21,7 @@ def test_what_is_given_back_is_no_leak(rig, package):
             assert await one(connection) == (1,)
 
     async def main():
-        async with package.create_pool(maxsize=3, **where()) as pool:
+        async with a_pool(package, maxsize=3) as pool:
             await asyncio.gather(*(work(pool) for _ in range(100)))
             connection = await pool.acquire()
             await pool.release(connection)
@@ -41,7 +41,7 @@ def test_a_connection_that_is_not_released_is_a_leak_until_it_is(rig, package, t
             return connection, span
 
     async def main():
-        async with package.create_pool(maxsize=3, **where()) as pool:
+        async with a_pool(package, maxsize=3) as pool:
             connection, span = await asyncio.create_task(job(pool))
             rig.settle()
             (leak,) = rig.recorder.opened_leaks
@@ -63,7 +63,7 @@ def test_a_connection_that_is_not_released_is_a_leak_until_it_is(rig, package, t
 @pytest.mark.parametrize("how", ["wait_for", "create_task", "gather"])
 def test_whoever_asked_is_the_owner_and_not_the_task_that_waits_for_it(rig, package, tracer, how):
     async def main():
-        async with package.create_pool(maxsize=3, **where()) as pool:
+        async with a_pool(package, maxsize=3) as pool:
             if how == "wait_for":
                 connection = await asyncio.wait_for(pool.acquire(), 10)
             elif how == "create_task":
@@ -83,7 +83,7 @@ def test_whoever_asked_is_the_owner_and_not_the_task_that_waits_for_it(rig, pack
 
 def test_a_wait_that_is_cancelled_is_over(rig, package):
     async def main():
-        async with package.create_pool(maxsize=1, **where()) as pool:
+        async with a_pool(package, maxsize=1) as pool:
             async with pool.acquire():
                 waiter = asyncio.create_task(take(pool))
                 await asyncio.sleep(0)
@@ -110,7 +110,7 @@ def test_who_is_cut_off_after_a_long_wait_is_told_who_holds(rig, package, tracer
             return await pool.acquire(), hoarder
 
     async def main():
-        async with package.create_pool(maxsize=1, **where()) as pool:
+        async with a_pool(package, maxsize=1) as pool:
             connection, hoarder = await asyncio.create_task(hoard(pool))
             with tracer.start_as_current_span("waiter") as waiter:
                 task = asyncio.create_task(asyncio.wait_for(pool.acquire(), 0.2))
@@ -132,7 +132,7 @@ def test_who_is_cut_off_after_a_long_wait_is_told_who_holds(rig, package, tracer
 
 def test_who_waits_long_is_told_while_waiting(rig, package, telemetry):
     async def main():
-        async with package.create_pool(maxsize=1, **where()) as pool:
+        async with a_pool(package, maxsize=1) as pool:
             connection = await pool.acquire()
             waiter = asyncio.create_task(take(pool))
             await asyncio.sleep(0.01)
@@ -150,7 +150,7 @@ def test_who_waits_long_is_told_while_waiting(rig, package, telemetry):
 
 def test_a_release_that_is_cancelled_has_released(rig, package):
     async def main():
-        async with package.create_pool(maxsize=1, **where()) as pool:
+        async with a_pool(package, maxsize=1) as pool:
             connection = await pool.acquire()
 
             async def give_back():
@@ -194,7 +194,7 @@ def test_a_pool_that_is_dropped_with_connections_out_abandons_them(rig, package)
 
 def test_a_long_query_is_slow(rig, package, tracer):
     async def main():
-        async with package.create_pool(**where()) as pool:
+        async with a_pool(package) as pool:
             connection = await get(pool)
             query = asyncio.create_task(sleep(connection))
             await asyncio.sleep(0.1)
@@ -215,7 +215,7 @@ def test_a_long_query_is_slow(rig, package, tracer):
 
 def test_use_is_seen(rig, package):
     async def main():
-        async with package.create_pool(**where()) as pool:
+        async with a_pool(package) as pool:
             connection = await get(pool)
             for _ in range(10):
                 rig.pass_time(20, steps=10)
@@ -233,7 +233,7 @@ def test_use_is_seen(rig, package):
 
 def test_one_that_is_adopted_is_none(rig, package, tracer):
     async def main():
-        async with package.create_pool(**where()) as pool:
+        async with a_pool(package) as pool:
             connection = await asyncio.create_task(keep(pool))
             rig.settle()
             assert rig.verdicts == []
@@ -255,7 +255,7 @@ class TestIgnored:
 
     def test_kept_ones_can_be_exempted_by_a_setting(self, rig, package, tracer):
         async def main():
-            async with package.create_pool(**where()) as pool:
+            async with a_pool(package) as pool:
                 with tracer.start_as_current_span("job"):
                     connection = await pool.acquire()
                 rig.settle()
@@ -267,7 +267,7 @@ class TestIgnored:
 
 def test_pool_metrics_have_semantic_names(rig, package, telemetry):
     async def main():
-        async with package.create_pool(minsize=2, maxsize=7, **where()) as pool, pool.acquire():
+        async with a_pool(package, minsize=2, maxsize=7) as pool, pool.acquire():
             rig.pass_time(1)
             return telemetry.metrics()
 

@@ -9,7 +9,7 @@ import importlib
 import pymysql
 import pytest
 import servers
-from mysql_steps import LEAKED, PACKAGES, name, one, package, where
+from mysql_steps import LEAKED, PACKAGES, a_pool, name, one, package, where
 
 from crawlo_otel_leaks.instrumentation import _mysql
 from crawlo_otel_leaks.instrumentation.asyncmy import KEPT
@@ -163,7 +163,7 @@ def test_a_failure_of_the_server_gets_no_note(rig, package):
 
 def test_the_connections_of_a_pool_are_the_pools_own(rig, package):
     async def main():
-        async with package.create_pool(minsize=3, **where()) as pool:
+        async with a_pool(package, minsize=3) as pool:
             assert rig.held == []
             async with pool.acquire():
                 assert len(rig.held) == 1
@@ -174,7 +174,7 @@ def test_the_connections_of_a_pool_are_the_pools_own(rig, package):
 
 def test_a_pool_without_limit_has_none(rig, package):
     async def main():
-        async with package.create_pool(minsize=0, maxsize=0, **where()) as pool, pool.acquire():
+        async with a_pool(package, minsize=0, maxsize=0) as pool, pool.acquire():
             assert [known.read() for known in rig.runtime.pools] == [(None, 0, 0, None)]
 
     if package.__name__ == "aiomysql":  # the other one has no such pools
@@ -183,15 +183,15 @@ def test_a_pool_without_limit_has_none(rig, package):
 
 def test_what_is_never_awaited_is_neither_a_wait_nor_remembered_for_long(rig, package, recwarn):
     async def main():
-        async with package.create_pool(**where()) as pool:
+        async with a_pool(package) as pool:
             asked = [pool.acquire() for _ in range(3 * KEPT)]
             assert [known.waiting for known in rig.runtime.pools] == [{}]
-            for one_of_them in asked:
-                one_of_them.close()
-            del asked, one_of_them
+            del asked
 
     asyncio.run(main())
-    assert all("Pool._acquire" in str(warning.message) for warning in recwarn if warning.category is RuntimeWarning)
+    told = {str(warning.message) for warning in recwarn if warning.category is RuntimeWarning}
+    # Newer releases of asyncmy begin only when they are awaited.
+    assert told in ({"coroutine 'Pool._acquire' was never awaited"}, set() if package.__name__ == "asyncmy" else None)
     watches = [finder.__self__ for finder in rig.runtime.finders]
     assert all(len(getattr(watch, "_answers", ())) <= KEPT for watch in watches)
 

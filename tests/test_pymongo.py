@@ -103,6 +103,18 @@ def test_one_that_others_read_on_after_its_owner_is_shared(rig, client, tracer):
     cursor.close()
 
 
+def test_use_is_seen(rig, client):
+    cursor = read_one(client)
+    for _ in range(10):
+        rig.pass_time(20, steps=10)
+        for _ in range(10):
+            next(cursor)
+    assert {reason for _, reason in rig.verdicts} <= {"slow"}
+    rig.pass_time(100, steps=50)
+    assert rig.verdicts[-1] == ("db.connection", "held_too_long")
+    cursor.close()
+
+
 @pytest.mark.parametrize("what", ["cursor", "connection"])
 def test_one_that_is_adopted_is_none(rig, client, tracer, what):
     cursor, _ = job(client, tracer)

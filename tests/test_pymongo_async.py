@@ -82,6 +82,18 @@ def test_an_exhaust_cursor_that_is_never_finished_is_a_leak_of_whoever_asked(rig
     assert rig.held == []
 
 
+def test_it_is_one_without_any_span_too(rig, connect):
+    async def main():
+        client = connect()
+        cursor = await asyncio.create_task(read_one(client))
+        rig.settle()
+        assert rig.verdicts == [LEAKED]
+        await cursor.close()
+        await close(client)
+
+    asyncio.run(main())
+
+
 def test_one_whose_task_goes_on_is_none(rig, connect):
     async def main():
         client = connect()

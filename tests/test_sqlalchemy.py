@@ -247,10 +247,12 @@ def test_each_pool_gives_and_takes(rig, watched, tracer, name):
 
 def test_one_connection_taken_twice_by_its_thread_is_held_once(rig, watched, tracer):
     engine = sqlalchemy.create_engine("sqlite://", poolclass=pool.SingletonThreadPool)
-    outer, inner = engine.connect(), engine.connect()
-    assert len(rig.held) == 1
+    outer = engine.connect()
+    held = rig.held
+    inner = engine.connect()
+    assert (len(held), rig.held) == (1, held)
     inner.close()
-    assert len(rig.held) == 1
+    assert rig.held == held
     outer.close()
     assert rig.held == []
     engine.dispose()
