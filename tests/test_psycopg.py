@@ -159,7 +159,7 @@ def test_what_is_refused_holds_nothing_and_is_the_librarys_own(rig):
 
     async def main():
         task = asyncio.create_task(connect_async())
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         coroutine = connect_async()

@@ -1,11 +1,4 @@
-"""PyMongo, its asyncio client, and motor on top: connections out of a client's pools.
-
-PyMongo publishes events of its pools, but they are not enough here. They name a pool by its server alone, and
-a connection by a number that another client's connection to the server has too; a listener for each client
-would have to be slipped into the options that the client shows. A checkout that is cancelled while it waits
-ends without any event, and the one that fails has not raised yet, so its exception cannot be told who holds
-what. The methods that publish those events see all of it, and have kept their names since 4.0, but for one change.
-"""
+"""PyMongo, its asyncio client, and motor on top: connections out of a client's pools."""
 
 from __future__ import annotations
 
@@ -31,6 +24,11 @@ if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
+# PyMongo publishes events of its pools, but they are not enough here. They name a pool by its server alone, and a
+# connection by a number that another client's connection to the server has too; a listener for each client would
+# have to be slipped into the options that the client shows. A checkout that is cancelled while it waits ends
+# without any event, and one that fails has not raised yet, so that its exception cannot be told who holds what.
+# The methods that publish those events see all of it; they were renamed once since 4.0.
 PACKAGES: Final = ("pymongo", "gridfs", "motor")
 _FULL: Final = "Timed out while checking out a connection"
 _MANAGERS: Final = ("_sock_mgr", "_Cursor__sock_mgr", "_CommandCursor__sock_mgr", "conn_mgr", "sock_mgr")
@@ -40,7 +38,7 @@ _asker: ContextVar[Handle | None] = ContextVar("crawlo_leaks_asker", default=Non
 
 
 class MongoHandle(ConnectionHandle):
-    """A connection that an operation, a cursor or a transaction keeps; it counts its answers."""
+    """A connection that an operation, a cursor or a transaction keeps; it counts what it was asked."""
 
     __slots__ = ("at_work", "uses")
     at_work: bool
@@ -76,7 +74,7 @@ class MongoWatch(PoolWatch):
         return handle is not None and handle.at_work
 
     def used(self, connection: Any) -> object:
-        """Return how many answers were read from it."""
+        """Return how often an answer was awaited."""
         handle = self._handles.get(id(connection))
         return None if handle is None else handle.uses
 
@@ -117,7 +115,7 @@ class MongoWatch(PoolWatch):
             super()._created(thing, began)
 
     def receive(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of the method that reads an answer."""
+        """Stand in front of the methods that wait for an answer."""
         handle = self._begin(connection)
         try:
             return wrapped(*args, **kwargs)
@@ -126,7 +124,7 @@ class MongoWatch(PoolWatch):
                 handle.at_work = False
 
     async def receive_async(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of the coroutine that reads an answer."""
+        """Stand in front of the coroutines that wait for an answer."""
         handle = self._begin(connection)
         try:
             return await wrapped(*args, **kwargs)
@@ -165,19 +163,23 @@ class MongoWatch(PoolWatch):
         return [
             Point(new, "Pool.checkin", self.release, "4.9"),
             Point(new, "Connection.receive_message", self.receive, "4.9"),
+            Point(new, "Connection.command", self.receive, "4.9"),
             Point(new, "Pool._get_conn", self.acquire, "4.9"),
             Point(new, "Pool.connect", self.create, "4.9"),
             Point(asyn, "Pool.checkin", self.release_async, "asyncio"),
             Point(asyn, "AsyncConnection.receive_message", self.receive_async, "asyncio"),
+            Point(asyn, "AsyncConnection.command", self.receive_async, "asyncio"),
             Point(asyn, "Pool._get_conn", self.acquire_async, "asyncio"),
             Point(asyn, "Pool.connect", self.create_async, "asyncio"),
             # Up to 4.8; later it shows the names of the new one, whose methods are wrapped already.
             Point(old, "Pool.checkin", self.release, "4.5", optional=True),
             Point(old, "Connection.receive_message", self.receive, "4.5", optional=True),
+            Point(old, "Connection.command", self.receive, "4.5", optional=True),
             Point(old, "Pool._get_conn", self.acquire, "4.5", optional=True),
             # Up to 4.4.
             Point(old, "Pool.return_socket", self.release, "4.0", optional=True),
             Point(old, "SocketInfo.receive_message", self.receive, "4.0", optional=True),
+            Point(old, "SocketInfo.command", self.receive, "4.0", optional=True),
             Point(old, "Pool._get_socket", self.acquire, "4.0", optional=True),
             Point(old, "Pool.connect", self.create, optional=True),
             Point("motor.frameworks.asyncio", "run_on_executor", self.lend),

@@ -58,7 +58,7 @@ LIBRARIES = {
     "psycopg": Library(
         ("3.1", "3.2", "3.3"),
         "test_psycopg.py",
-        (*POSTGRES, "psycopg-binary", "opentelemetry-instrumentation-psycopg"),
+        (*POSTGRES, "psycopg[binary]", "opentelemetry-instrumentation-psycopg"),
     ),
     "psycopg-pool": Library(
         ("3.1", "3.2", "3.3"),
