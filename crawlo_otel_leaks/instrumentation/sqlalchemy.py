@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation import _engines
 from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch, Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 from crawlo_otel_leaks.pool import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
     from crawlo_otel_leaks.model import Handle
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 _BETWEEN: Final = ("sqlalchemy.", "opentelemetry.", "wrapt.")
-_IN_HAND: Final = (
-    "sqlalchemy.engine.",
-    "sqlalchemy.ext.asyncio.",
-    "sqlalchemy.orm.scoping",
-    "sqlalchemy.orm.session",
-    "sqlalchemy.pool.",
-)
-"""Where the classes are of what a program has in hand; attributes of a mapped object would ask the database."""
 _LIMIT_REACHED: Final = "3o7r"
 """SQLAlchemy's own code for the pool's TimeoutError."""
 _ACTIVE: Final = 1
@@ -66,7 +58,7 @@ class EngineWatch(PoolWatch):
     def name(self, pool: Any) -> str:
         """Return the program's own name for the pool, else `host:port/database`, or the file of SQLite."""
         own: str | None = getattr(pool, "_orig_logging_name", None)
-        return own or self._names.get(pool._dialect) or _stand_in(pool)  # noqa: SLF001  (no public name)
+        return own or self._names.get(pool._dialect) or _engines.stand_in(pool)  # noqa: SLF001  (no public name)
 
     def limits(self, pool: Any) -> Limits:
         """Return the sizes of a pool that has some. Its own methods would take its lock."""
@@ -88,7 +80,7 @@ class EngineWatch(PoolWatch):
 
     def working(self, connection: Any) -> bool:
         """Whether a command runs, as the adapter of asyncpg or aiomysql, psycopg or psycopg2 show it."""
-        driver = _driver(connection)
+        driver = _engines.driver(connection)
         lock = getattr(connection.dbapi_connection, "_execute_mutex", None) or getattr(driver, "lock", None)
         if lock is not None:
             return bool(lock.locked())
@@ -97,7 +89,7 @@ class EngineWatch(PoolWatch):
 
     def used(self, connection: Any) -> object:
         """Return what the driver counts: asyncpg its queries, others nothing."""
-        protocol = getattr(_driver(connection), "_protocol", None)
+        protocol = getattr(_engines.driver(connection), "_protocol", None)
         return getattr(protocol, "queries_count", None)
 
     # -- wrappers -----------------------------------------------------------------------------------------
@@ -184,8 +176,8 @@ class EngineWatch(PoolWatch):
             return
         pool = self.pool_of(library)
         pool.creations.append(max(0.0, time.time() - record.starttime))
-        if pool.name == _stand_in(library):
-            pool.name = _server(connection) or pool.name
+        if pool.name == _engines.stand_in(library):
+            pool.name = _engines.server(connection) or pool.name
 
     # -- bookkeeping --------------------------------------------------------------------------------------
 
@@ -208,51 +200,13 @@ class EngineWatch(PoolWatch):
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a connection, a session or either's asyncio form, a proxy, or a driver's connection."""
         proxies: list[object] = []
-        self.safely("find", lambda: proxies.extend(one for one in _proxies(thing) if one is not None))
+        self.safely("find", lambda: proxies.extend(one for one in _engines.proxies(thing) if one is not None))
         for handle in list(self._handles.values()):
             proxy: Any = handle.referent()
-            names = () if proxy is None else (proxy, proxy.dbapi_connection, _driver(proxy))
+            names = () if proxy is None else (proxy, proxy.dbapi_connection, _engines.driver(proxy))
             if any(thing is name for name in names) or any(proxy is one for one in proxies):
                 return handle
         return None
-
-
-def _stand_in(pool: Any) -> str:
-    """Return what a pool is called until its driver tells where it connects to: by its database, or its class."""
-    return getattr(pool._dialect, "name", None) or type(pool).__name__  # noqa: SLF001  (no public name)
-
-
-def _driver(proxy: Any) -> Any:
-    """Return the driver's connection behind a proxy, below the adapter of an asyncio one."""
-    connection = proxy.dbapi_connection
-    return getattr(connection, "driver_connection", connection)
-
-
-def _server(connection: Any) -> str | None:
-    """Return `host:port/database` as the driver's connection tells it, None if it does not."""
-    driver = getattr(connection, "driver_connection", connection)
-    info = getattr(driver, "info", driver)  # of libpq's drivers
-    address = getattr(driver, "_addr", None) or (getattr(info, "host", None), getattr(info, "port", None))
-    database = getattr(info, "dbname", None) or getattr(getattr(driver, "_params", None), "database", "")
-    place = address if isinstance(address, str) else ":".join(str(part) for part in address if part)
-    return f"{place}/{database}" if place else None
-
-
-def _proxies(thing: Any) -> Iterator[object]:
-    """Yield the proxies that an object of the library's has in use."""
-    if not any(cls.__module__.startswith(_IN_HAND) for cls in type(thing).__mro__):
-        return
-    yield thing
-    registry = getattr(thing, "registry", None)
-    if registry is not None and hasattr(registry, "has"):  # of a scoped session, which would make one
-        thing = registry() if registry.has() else None
-    for name in ("sync_session", "sync_connection"):
-        thing = getattr(thing, name, None) or thing
-    yield getattr(thing, "_dbapi_connection", None)
-    step = getattr(thing, "_transaction", None)
-    while step is not None:  # a session's transaction has its connections, a savepoint in it none
-        yield from (one[0]._dbapi_connection for one in getattr(step, "_connections", {}).values())  # noqa: SLF001
-        step = getattr(step, "_parent", None)
 
 
 class _Asking(Waiting):
