@@ -276,7 +276,8 @@ def work():
         next(cursor)
         pid = os.fork()
         if not pid:
-            assert client.tests.numbers.find_one({{}})["number"] == 0
+            with pymongo.MongoClient({url()!r}) as own:
+                assert own.tests.numbers.find_one({{}})["number"] == 0
             os._exit(3) if any(runtime.current().tracker.held()) else os._exit(4)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         cursor.close()
@@ -286,5 +287,5 @@ from crawlo_otel_leaks import runtime
 work()
 """
     done = programs.run(tmp_path, programs.source(body), REPORT="out.json", **programs.NO_TICK)
-    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (0, "4\n", False)
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (0, "4\n", False), done.stderr
     assert programs.leaks(tmp_path / "out.json") == []
