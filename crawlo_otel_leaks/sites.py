@@ -99,9 +99,32 @@ class Sites:
             return site, self._walk(frame, self._depth) or site.frames
         return site, None
 
-    def _new(self, key: tuple[int, ...], frame: FrameType) -> Site:
+    def of(self, steps: Stack) -> tuple[Site, Stack]:
+        """Return the site of a stack that was noted as code and instruction, nearest first, and its user frames."""
+        user: list[tuple[CodeType, int]] = []
+        for step in steps:
+            role = self._roles.get(id(step[0])) or self._classify(step[0])
+            if role == _ROOT:
+                break
+            if role == _USER:
+                user.append(step)
+        stack = tuple(user) or steps[:1]
+        near = stack[:NEAR]
+        key = tuple(part for code, lasti in near for part in (id(code), lasti))
+        site = self._sites.get(key)
+        if site is None:
+            self._make_room()
+            site = self._sites[key] = Site(near, ())
+            site.sample = stack
+        site.acquired += 1
+        return site, stack
+
+    def _make_room(self) -> None:
         if len(self._sites) >= LIMIT:
             self._forget()
+
+    def _new(self, key: tuple[int, ...], frame: FrameType) -> Site:
+        self._make_room()
         raw = _raw(frame)
         user = [step for step in raw if self._classify(step.f_code) == _USER][:NEAR]
         near = user or raw[:1]
@@ -143,14 +166,34 @@ class Sites:
             return _ROOT
         if name.startswith(_OWN):
             return _USER if name.startswith(_DEMO) else _PLUMBING
-        for packages in _PACKAGES:
-            _, found, inside = name.rpartition(packages)
-            if found:
-                return _PLUMBING if inside.startswith(self._plumbing) else _USER
+        inside = _installed(name)
+        if inside is not None:
+            return _PLUMBING if inside.startswith(self._plumbing) else _USER
         return _PLUMBING if os.path.realpath(name).startswith(_STDLIB) else _USER
 
     def _forget(self) -> None:
         self._sites, self._roles, self._codes = {}, {}, []
+
+
+def _installed(file: str) -> str | None:
+    """Return the path of an installed library's file below the directory of installed libraries."""
+    for packages in _PACKAGES:
+        _, found, inside = file.rpartition(packages)
+        if found:
+            return inside
+    return None
+
+
+@lru_cache(maxsize=4096)
+def package(file: str) -> str | None:
+    """Return the import name of the installed library that a file is of, "" for the standard library, else None."""
+    if file.startswith(_OWN):
+        return None if file.startswith(_DEMO) else "crawlo_otel_leaks"
+    inside = _installed(file)
+    if inside is not None:
+        return inside.partition(os.sep)[0].removesuffix(".py")
+    standard = file.startswith("<frozen") or os.path.realpath(file).startswith(_STDLIB)
+    return "" if standard else None
 
 
 def _raw(frame: FrameType) -> list[FrameType]:
