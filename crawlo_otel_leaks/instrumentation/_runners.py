@@ -129,6 +129,13 @@ class Runners(Generic[H]):
                 alive[handle.site] += 1
         self.alive = alive
 
+    def begin(self, thing: object, handle: H) -> None:
+        """Keep the handle of one that runs; an earlier one at its place in memory has ended."""
+        earlier = self.held.get(id(thing))
+        if earlier is not None:
+            self.end(id(thing), earlier)
+        self.held[id(thing)] = handle
+
     def over(self, handle: H) -> bool:
         """Whether it has ended, though nobody told."""
         return handle.ref() is None

@@ -72,8 +72,7 @@ class TaskHandle(RunnerHandle):
 
     def needed(self) -> bool:
         """Whether somebody awaits it, by itself or in a group."""
-        task = self.ref()
-        return task is not None and any(_waits(callback) for callback, _ in getattr(task, "_callbacks", None) or ())
+        return _awaited(self.ref())
 
     def step(self) -> object:
         """Return what it waits for."""
@@ -100,12 +99,25 @@ def _referred(thing: Any) -> object:
         return id(thing)
 
 
+def _awaited(future: Any) -> bool:
+    return any(_waits(callback) for callback, _ in getattr(future, "_callbacks", None) or ())
+
+
 def _waits(callback: Any) -> bool:
-    """Whether a done callback is that of somebody who waits: a task's own, or one of asyncio's tools."""
+    """Whether a done callback is that of somebody who waits: a task, or one of asyncio's tools that is awaited."""
     callback = getattr(callback, "func", callback)
     bound = getattr(callback, "__self__", None)
+    if isinstance(bound, asyncio.Future):
+        return True
     module = str(getattr(callback, "__module__", None) or type(bound).__module__)
-    return isinstance(bound, asyncio.Future) or module.partition(".")[0] in ("asyncio", "anyio")
+    if module.partition(".")[0] not in ("asyncio", "anyio", "uvloop"):
+        return False
+    # What gather and shield return is a future of their own, which somebody awaits or does not.
+    code, cells = getattr(callback, "__code__", None), getattr(callback, "__closure__", None) or ()
+    inside = dict(zip(getattr(code, "co_freevars", ()), cells, strict=False))
+    if "inner" in inside:  # shield's own, on its future
+        return False
+    return _awaited(inside["outer"].cell_contents) if "outer" in inside else True
 
 
 class Tasks(Runners[TaskHandle]):
@@ -201,7 +213,7 @@ class Tasks(Runners[TaskHandle]):
             return
         handle = self._handle(Note._make(note), _name(task))
         if handle is not None:
-            self.held[key] = handle
+            self.begin(task, handle)
             self.tracker.hold(handle)
             handle.acquired_at = note[1]
 

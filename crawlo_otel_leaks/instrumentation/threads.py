@@ -88,7 +88,7 @@ class Threads(Runners[ThreadHandle]):
             return None
         # How long a library's thread lives is not its caller's to decide.
         handle.shared = made_by is not None
-        self.held[id(thread)] = handle
+        self.begin(thread, handle)
         return handle
 
     def look(self) -> None:
