@@ -79,10 +79,12 @@ def run(
     *,
     instrumented: bool = True,
     under_agent: bool = True,
+    timeout: float = TIMEOUT,
     **settings: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end."""
-    return finish(start(where, source, receiver, instrumented=instrumented, under_agent=under_agent, **settings))
+    process = start(where, source, receiver, instrumented=instrumented, under_agent=under_agent, **settings)
+    return finish(process, timeout)
 
 
 def leaks(report: Path) -> list[tuple[str, str, str]]:

@@ -93,8 +93,10 @@ def test_what_create_task_refuses_it_refuses_as_before(watched, loop):
     async def main():
         with pytest.raises(TypeError, match="a coroutine was expected"):
             asyncio.get_running_loop().create_task(7)
+        coro = stuck()
         with pytest.raises(TypeError, match="unexpected"):
-            asyncio.get_running_loop().create_task(stuck(), unheard_of=1)
+            asyncio.get_running_loop().create_task(coro, unheard_of=1)
+        coro.close()
 
     run(main(), loop)
     closed = LOOPS[loop][0]()
@@ -140,13 +142,13 @@ def test_context_variables_are_those_of_the_maker(watched):
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
 def test_eager_tasks_run_at_once_and_are_held_only_if_they_wait(watched):
     async def at_once():
-        return asyncio.current_task().get_name()
+        return asyncio.current_task()
 
     async def main():
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-        done = asyncio.create_task(at_once(), name="eager")
+        done = asyncio.create_task(at_once())
         assert done.done()
-        assert done.result() == "eager"
+        assert done.result() is done
         waiting = asyncio.create_task(stuck())
         assert [handle.referent() for handle in pending(watched)] == [waiting]
         await cancelled([waiting])

@@ -39,7 +39,7 @@ def watched(rig):
 def gate():
     """What leaked threads wait for; the test's end lets them go."""
     event, threads = threading.Event(), []
-    yield lambda made: threads.append(made) or event.wait(60)
+    yield lambda: threads.append(threading.current_thread()) or event.wait(60)
     event.set()
     for thread in threads:
         thread.join(10)
@@ -59,7 +59,7 @@ def start(work, *args, name=None, daemon=None):
 def request(work, *args):
     """Start a thread in a request, and end without waiting for it."""
     with tracer.start_as_current_span("request"):
-        return start(lambda: work(threading.current_thread(), *args))
+        return start(work, *args, daemon=True)
 
 
 class Own(threading.Thread):
@@ -73,10 +73,6 @@ def fail():
 
 def leave():
     sys.exit(3)
-
-
-def joined(thread):
-    thread.join()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +112,7 @@ def test_threads_that_outlive_their_requests_are_leaks_at_their_line(watched, ga
 
 def test_a_leaked_thread_that_ends_later_is_resolved(watched):
     proceed = threading.Event()
-    threads = [request(lambda _: proceed.wait(60)) for _ in range(2)]
+    threads = [request(lambda: proceed.wait(60)) for _ in range(2)]
     watched.settle()
     assert watched.verdicts == [LEAK] * 2
     proceed.set()
@@ -136,7 +132,7 @@ def test_one_of_its_line_is_shared_by_design(watched, gate):
 def test_those_that_end_within_the_grace_are_none(watched):
     for _ in range(3):
         proceed = threading.Event()
-        threads = [request(lambda _, proceed=proceed: proceed.wait(60)) for _ in range(3)]
+        threads = [request(lambda proceed=proceed: proceed.wait(60)) for _ in range(3)]
         watched.pass_time(9, steps=9)
         proceed.set()
         for thread in threads:
@@ -147,7 +143,7 @@ def test_those_that_end_within_the_grace_are_none(watched):
 
 def test_without_a_span_or_task_nobody_finishes(watched, gate):
     for _ in range(3):
-        start(lambda: gate(threading.current_thread()))
+        start(gate)
     watched.settle()
     assert watched.verdicts == []
 
@@ -157,25 +153,18 @@ def test_nested_threads_that_a_scope_leaves_are_all_found_by_name(watched, gate)
 
     def inner():
         started.set()
-        gate(threading.current_thread())
+        gate()
 
     def outer():
         start(inner, name="inner")
-        gate(threading.current_thread())
+        gate()
 
-    class Watching(threading.Thread):  # a thread has a context of its own: a scope is entered where it starts
-        def run(self):
-            with scope("run"):
-                start(outer, name="outer")
-                started.wait(10)
-
-    Watching().start()
-    started.wait(10)
-    with scope("another"):
-        start(gate, threading.current_thread(), name="third")
+    with scope("run"):
+        start(outer, name="outer")
+    assert started.wait(10)
     watched.settle()
     told = {(leak.name, leak.reason) for leak in watched.recorder.opened_leaks}
-    assert told == {("outer", Reason.SCOPE_END), ("third", Reason.SCOPE_END)}
+    assert told == {("outer", Reason.SCOPE_END), ("inner", Reason.SCOPE_END)}
 
 
 def test_adopted_ones_may_outlive_anybody(watched, gate):
@@ -188,12 +177,19 @@ def test_adopted_ones_may_outlive_anybody(watched, gate):
 def test_what_goes_on_is_work_in_progress_until_it_is_a_crowd(watched):
     go, gone, stop = [], [], threading.Event()
 
-    def steps(_thread, turn, done):
+    def step(turn, done):
+        turn.acquire()
+        done.release()
+
+    def steps(turn, done):  # at seven places in turn, which is a multiple of no time between two looks
         while not stop.is_set():
-            turn.acquire()
-            done.release()
-            turn.acquire()  # another place than the one above
-            done.release()
+            step(turn, done)
+            step(turn, done)
+            step(turn, done)
+            step(turn, done)
+            step(turn, done)
+            step(turn, done)
+            step(turn, done)
 
     def on(seconds):
         for _ in range(seconds):
@@ -218,7 +214,7 @@ def test_what_goes_on_is_work_in_progress_until_it_is_a_crowd(watched):
     assert watched.verdicts == [LEAK] * CROWD
     stop.set()
     for turn in go:
-        turn.release(4)
+        turn.release(7)
     for thread in threads:
         thread.join()
 
@@ -237,7 +233,7 @@ def test_a_timer_ends_by_itself(watched):
 
 
 def test_a_daemon_is_cut_off_at_exit(watched, gate):
-    start(lambda: gate(threading.current_thread()), daemon=True)
+    start(gate, daemon=True)
     watched.runtime.finish(exiting=True)
     assert watched.verdicts == []
 
@@ -329,7 +325,7 @@ def test_a_thread_that_cannot_be_started_is_none(watched, monkeypatch):
 
 
 def test_one_that_is_started_twice_is_refused_and_still_watched(watched, gate):
-    thread = start(lambda: gate(threading.current_thread()))
+    thread = start(gate)
     with pytest.raises(RuntimeError, match="threads can only be started once"):
         thread.start()
     assert len(running(watched)) == 1
@@ -349,8 +345,8 @@ def test_a_thread_dies_as_soon_as_it_is_dropped(watched):
 
 
 def test_an_exit_that_waits_for_a_thread_is_told_once(watched, gate, monkeypatch, caplog):
-    start(lambda: gate(threading.current_thread()), name="stays")
-    start(lambda: gate(threading.current_thread()), name="daemon", daemon=True)
+    start(gate, name="stays")
+    start(gate, name="daemon", daemon=True)
     with monkeypatch.context() as patched:
         over = threading.Thread()
         patched.setattr(threading, "main_thread", lambda: over)
@@ -372,7 +368,7 @@ def test_instrument_and_uninstrument_restore_all(rig):
 
 
 def test_a_forked_child_forgets_its_parents_threads(watched, gate):
-    start(lambda: gate(threading.current_thread()))
+    start(gate)
     assert len(running(watched)) == 1
     watched.runtime.tracker.clear()  # as in a child
     watched.settle()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Keywords = dict[str, Any]
 
 _logger = logging.getLogger("crawlo_otel_leaks")
-DEPTH: Final = 4
+DEPTH: Final = 8
 """Frames, from the innermost, that tell one step of a thread from another."""
 _TOOLS: Final = (threading.__file__, os.path.join("instrumentation", "threads.py"))  # noqa: PTH118  (strings)
 
@@ -86,6 +86,9 @@ class Threads(Runners[ThreadHandle]):
         handle.ref, handle.runners = weakref.ref(thread), self
         if self.tracker.acquire(handle, frame) is None:
             return None
+        if handle.scope is None:  # a thread starts with no context: its starter's scope is that of what it starts
+            starter = handle.thread.ref and self.find(handle.thread.ref())
+            handle.scope = starter.scope if starter else None
         # How long a library's thread lives is not its caller's to decide.
         handle.shared = made_by is not None
         self.begin(thread, handle)
