@@ -1,8 +1,7 @@
-"""asyncio tasks: noted when they are made, and held from the first tick that finds them pending.
+"""asyncio tasks: noted when they are made, and held from the first tick that finds them pending."""
 
-Most tasks end between two ticks. Those cost the note alone: what a handle needs beyond it is worked out later, by the
-detector's thread, from the note of a task that is still pending. Nobody is told of a task's end: it is asked.
-"""
+# Most tasks end between two ticks. Those cost the note alone: what a handle needs beyond it is worked out later, by
+# the detector's thread, from the note of a task that is still pending. Nobody is told of a task's end: it is asked.
 
 from __future__ import annotations
 
