@@ -15,21 +15,30 @@ _LOWEST: Final = 2.0**-20
 class Holds:
     """Hold times of one site in buckets of powers of two, from a microsecond up."""
 
-    __slots__ = ("buckets", "total")
+    __slots__ = ("brief", "buckets", "timed")
 
     def __init__(self) -> None:
         self.buckets = [0] * 48
-        self.total = 0
+        self.timed = 0
+        self.brief = 0
+        """Holds too short to be timed one by one."""
+
+    @property
+    def total(self) -> int:
+        """How many holds there were."""
+        return self.timed + self.brief
 
     def add(self, held: float) -> None:
         """Count one hold of `held` seconds."""
         place = int(log2(max(held, _LOWEST) / _LOWEST))
         self.buckets[min(place, len(self.buckets) - 1)] += 1
-        self.total += 1
+        self.timed += 1
 
     def p99(self) -> float:
-        """Return the upper edge, in seconds, of the bucket that holds the 99th percentile."""
-        rest = self.total * 0.99
+        """Return the upper edge in seconds of the bucket with the 99th percentile, for brief ones the lowest."""
+        rest = self.total * 0.99 - self.brief
+        if rest <= 0:
+            return _LOWEST
         for place, count in enumerate(self.buckets):
             rest -= count
             if rest <= 0:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     import weakref
     from asyncio import Task
+    from collections.abc import Iterable
     from threading import Thread
     from types import CodeType
     from typing import Any
@@ -185,6 +186,10 @@ class Handle:
     def let_go(self) -> object:
         """Leave the host's objects as they were before; what is returned is the handle's own affair."""
         return None
+
+    def descriptors(self) -> Iterable[int]:
+        """The open file descriptors that it explains, as far as reading attributes shows them."""
+        return ()
 
     def referent(self) -> object | None:
         """The user's object while it lives, for a look at who names it; borrowed, never kept."""

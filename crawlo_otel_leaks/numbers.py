@@ -30,11 +30,13 @@ class Numbers:
         self.held: dict[str, float] = zeros
         self.oldest: dict[str, float] = zeros
         self.open: dict[str, float] = zeros
+        self.process: dict[str, float] = {}
+        """What the process is seen to hold, by metric name; what is not known is not there."""
         self.own: dict[str, float] = self._of_tracker()
         """What the tracker itself costs, by metric name."""
 
-    def update(self, detector: Detector, now: float) -> None:
-        """Compute the values as of `now`, in monotonic seconds."""
+    def update(self, detector: Detector, process: dict[str, float], now: float) -> None:
+        """Compute the values as of `now`, in monotonic seconds; those of the process come as they are."""
         tracker = self._tracker
         self.held = {kind: float(tracker.count(kind)) for kind in semconv.KINDS}
         self.oldest = {kind: _age(tracker, kind, now) for kind in semconv.KINDS}
@@ -43,6 +45,7 @@ class Numbers:
             if finding.reason.is_leak:
                 leaks[finding.first.kind] += finding.open
         self.open = leaks
+        self.process = process
         self.own = self._of_tracker()
 
     def _of_tracker(self) -> dict[str, float]:

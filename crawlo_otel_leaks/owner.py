@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
 current_scope: ContextVar[Scope | None] = ContextVar("crawlo_leaks_scope", default=None)
 STARTER: Final = "_crawlo_leaks_starter"
 """Attribute of an SDK span that tells which task or thread started it; see `started_by`."""
+
+CALLER: Final = "_crawlo_leaks_caller"
+"""Attribute of an SDK span that an instrumentation opened around one call of its library: the span it was called in."""
+_INSTRUMENTATIONS: Final = "opentelemetry.instrumentation."
 
 
 class _ThisThread(threading.local):
@@ -74,9 +79,27 @@ class Ended(trace.NonRecordingSpan):
         setattr(self, STARTER, getattr(span, STARTER, None))
 
 
+def note_start(span: Span, context: Context | None) -> None:
+    """Note on a span that starts below `context` whose work its end is the end of.
+
+    Another instrumentation's span around one call of its library ends with that call: what is
+    acquired within belongs to the caller.
+    """
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", "")
+    if getattr(span, "kind", None) is not trace.SpanKind.CLIENT or not scope.startswith(_INSTRUMENTATIONS):
+        setattr(span, STARTER, this_starter())
+        return
+    above = trace.get_current_span(context)
+    if above is not trace.INVALID_SPAN:
+        setattr(span, CALLER, getattr(above, CALLER, None) or weakref.ref(above))
+
+
 def this_span(context: Mapping[str, object]) -> Span | None:
     """Return the span of an OpenTelemetry context, None where there is none worth a name."""
     span = context.get(_SPAN_KEY)
+    caller = getattr(span, CALLER, None)
+    if caller is not None:
+        span = caller() or span
     if type(span) is not trace.NonRecordingSpan:
         return span  # type: ignore[return-value]  # contexts map to object
     return Unrecorded(span) if span.get_span_context().is_valid else None

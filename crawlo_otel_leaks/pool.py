@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Handle
 
-RECENT: Final = 2_000
-"""Waits and creations kept between two ticks; older ones are dropped."""
+RECENT: Final = 20_000
+"""Waits, creations and uses kept between two ticks; older ones are dropped."""
 LOSSES: Final = 10
 """Newest losses that tell the present rate."""
 SERVERS: Final = 100
@@ -73,6 +73,7 @@ class Pool:
         self.timeouts_told = 0
         self.waits: deque[float] = deque(maxlen=RECENT)
         self.creations: deque[float] = deque(maxlen=RECENT)
+        self.uses: deque[float] = deque(maxlen=RECENT)
 
     def eta(self, lost: list[float], now: float) -> float | None:
         """Return the seconds until nothing is left at the present rate of loss; None while nothing is being lost.
@@ -97,13 +98,17 @@ class Pools:
 
     def of(self, thing: Any, make: Callable[[Any], Pool]) -> Pool:  # noqa: ANN401  (any library's pool)
         """Return the pool that stands for `thing`, made at first sight."""
-        key = id(thing)
-        known = self._pools.get(key)
-        if known is not None and known[0]() is thing:
-            return known[1]
-        pool = make(thing)
+        known = self.known(thing)
+        if known is not None:
+            return known
+        key, pool = id(thing), make(thing)
         self._pools[key] = weakref.ref(thing, lambda _: self._pools.pop(key, None)), pool
         return pool
+
+    def known(self, thing: object) -> Pool | None:
+        """Return the pool that stands for `thing`, None if nobody has asked it for anything."""
+        ref, pool = self._pools.get(id(thing), (None, None))
+        return pool if ref is not None and ref() is thing else None
 
     def server(self, kind: str, name: str, silent: frozenset[str]) -> Pool:
         """Return what stands for the connections to one server that are in no pool."""

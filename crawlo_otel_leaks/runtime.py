@@ -23,7 +23,8 @@ from crawlo_otel_leaks.report import Page, build, write
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
-from crawlo_otel_leaks.tracker import Tracker
+from crawlo_otel_leaks.tracker import BRIEF, Tracker
+from crawlo_otel_leaks.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +49,13 @@ class Runtime:
             Sites(settings.stack_depth, full=settings.level == "full"),
             clock,
             capture_paths=settings.capture_paths,
+            brief=min(BRIEF, settings.hold_min),
         )
+        self.vitals = Vitals(self.tracker)
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
-        self._logs, self._pool_metrics = Logs(), PoolMetrics()
-        sinks: list[Sink] = [self._spans, self._logs, Metrics(self.numbers), self._pool_metrics]
+        self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
+        sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics]
         self.detector = Detector(self.tracker, settings, sinks)
         self.pools, self.shortages = Pools(), Shortages()
         self.finders: list[Callable[[object], Handle | None]] = []
@@ -100,7 +103,7 @@ class Runtime:
 
     def report(self) -> Report:
         """Return what is known so far."""
-        return build(self.detector.findings, self.shortages, self.tracker)
+        return build(self.detector.findings, self.shortages, self.vitals, self.tracker)
 
     def finish(self, *, exiting: bool) -> None:
         """Judge what is left, write the reports; once. For the end of the process."""
@@ -130,6 +133,7 @@ class Runtime:
         self.tracker.clear()
         self.pools.clear()
         self.shortages = Shortages()
+        self.vitals.begin()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
@@ -155,13 +159,15 @@ class Runtime:
             with suppress_instrumentation():
                 self._spans.attach()
                 self.detector.finish(exiting=exiting)
-                self._publish(self.tracker.clock())
+                self._publish(self.tracker.clock(), last=True)
         except Exception as error:  # noqa: BLE001  (the process ends as it would without us)
             self.tracker.fail("exit", error)
 
-    def _publish(self, now: float) -> None:
+    def _publish(self, now: float, *, last: bool = False) -> None:
         """Bring up to date what gauges show, and tell who waits in vain."""
-        self.numbers.update(self.detector, now)
+        self._look_at_process(now, last=last)
+        self.numbers.update(self.detector, self.vitals.numbers, now)
+        self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
         for pool, wait in self.pools.late(now, self.settings.pool_wait):
             blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), wait, now), wait.span)
@@ -169,6 +175,12 @@ class Runtime:
             exhaustion = self.tracker.exhausted.popleft()
             self.shortages.add(exhaustion)
             self._logs.exhausted(exhaustion)
+
+    def _look_at_process(self, now: float, *, last: bool) -> None:
+        try:
+            self.vitals.look(now, last=last)
+        except Exception as error:  # noqa: BLE001  (verdicts do not depend on it)
+            self.tracker.fail("process", error)
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.owner import current_scope, running_task, this_span, this_thread, used_by_another
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 QUEUE: Final = 20_000
 """Releases kept for the detector between two ticks; older ones are dropped and counted."""
+BRIEF: Final = 0.1
+"""Seconds; a hold below that is only counted, for there is nothing in it to judge or to show as a span."""
+COUNTED: Final = 50_000
+"""Brief holds of a kind kept for the histogram between two ticks; older ones are dropped and counted."""
 _logger = logging.getLogger("crawlo_otel_leaks")
 
 
@@ -40,6 +45,7 @@ class Tracker:
         clock: Callable[[], float] = time.monotonic,
         *,
         capture_paths: bool = True,
+        brief: float = BRIEF,
     ) -> None:
         self.sites = sites
         self.capture_paths = capture_paths
@@ -48,6 +54,8 @@ class Tracker:
         self.old: dict[str, dict[Handle, None]] = {kind: {} for kind in semconv.KINDS}
         self.abandoned: deque[Handle] = deque(maxlen=QUEUE)
         self.released: deque[Handle] = deque(maxlen=QUEUE)
+        self.brief = brief
+        self.brief_holds: dict[str, deque[float]] = {kind: deque(maxlen=COUNTED) for kind in semconv.KINDS}
         self.ended_scopes: deque[Scope] = deque(maxlen=QUEUE)
         self.exhausted: deque[Exhaustion] = deque(maxlen=QUEUE)
         self.chores: list[Callable[[], None]] = []
@@ -107,19 +115,32 @@ class Tracker:
 
     def release(self, handle: Handle) -> None:
         """Stop holding; to be called before the wrapped release, after which another may hold the object."""
-        self._end(handle, self.released)
+        if handle.released_at is not None:
+            return
+        handle.released_at = now = self.clock()
+        held, kind = now - handle.acquired_at, handle.kind
+        # None is what the shelves hold. Most holds end here: their handles die at once, and cost the collector nothing.
+        if self.young[kind].pop(handle, self) is None and held < self.brief:
+            holds = handle.site.holds
+            if holds is None:
+                holds = handle.site.holds = Holds()
+            holds.brief += 1
+            counted = self.brief_holds[kind]
+            if len(counted) == COUNTED:
+                self.dropped += 1
+            counted.append(held)
+        else:
+            self._queue(handle, self.released)
 
     def abandon(self, handle: Handle) -> None:
         """Tell that the object was collected without a release."""
-        self._end(handle, self.abandoned)
+        if handle.released_at is None:
+            handle.released_at = self.clock()
+            self.young[handle.kind].pop(handle, None)
+            self._queue(handle, self.abandoned)
 
-    def _end(self, handle: Handle, queue: deque[Handle]) -> None:
-        if handle.released_at is not None:
-            return
-        handle.released_at = self.clock()
-        kind = handle.kind
-        if self.young[kind].pop(handle, self) is self:  # None is what the dicts hold
-            self.old[kind].pop(handle, None)
+    def _queue(self, handle: Handle, queue: deque[Handle]) -> None:
+        self.old[handle.kind].pop(handle, None)
         if len(queue) == QUEUE:
             self.dropped += 1
         queue.append(handle)
@@ -159,6 +180,8 @@ class Tracker:
         self.exhausted.clear()
         for reset in self.resets:
             reset()
+        for counted in self.brief_holds.values():
+            counted.clear()
 
     def fail(self, where: str, error: BaseException) -> None:
         """Count a failure of our own, and log it once for each place."""

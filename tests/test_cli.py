@@ -143,15 +143,22 @@ def test_demo_finds_every_leak_of_the_leaky_twin_and_none_of_the_clean_one(tmp_p
     path = tmp_path / "demo.json"
     done = crawlo_leaks("demo", "--report", path)
     assert done.returncode == 0, done.stderr
-    leaks = json.loads(path.read_text())["leaks"]
+    report = json.loads(path.read_text())
+    leaks = report["leaks"]
     found = {(leak["kind"], leak["reason"], leak["count"], leak["site"]["text"].split("# ")[-1]) for leak in leaks}
     assert found == {
         ("file", "abandoned", 3, "leak: dropped without close"),
-        ("file", "owner_finished", 12, "leak: kept open"),
+        ("file", "owner_finished", 3, "leak: kept open"),
         ("http.session", "owner_finished", 12, "leak: a session per page, and nobody closes it"),
         ("http.connection", "owner_finished", 3, "leak: the body is never read, nor released"),
+        ("redis.connection", "owner_finished", 3, "leak: a connection of its own, until it is closed"),
+        ("db.connection", "abandoned", 3, "leak: see the return below"),  # its pool dies with the loop
     }
     assert all(leak["trace_id"] and leak["span_id"] for leak in leaks)
+    (shortage,) = report["shortages"]
+    assert (shortage["held"], shortage["limit"], len(shortage["holders"])) == (3, 3, 1)
+    assert shortage["holders"][0]["where"].endswith(" save")
+    assert "3 of 3 connections of pool " in done.stdout
     clean = crawlo_leaks("demo", "--clean", "--report", path)
     assert clean.returncode == 0, clean.stderr
     assert json.loads(path.read_text())["leaks"] == []

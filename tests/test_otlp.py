@@ -195,6 +195,7 @@ def test_metrics_have_their_units_and_attributes(told):
         "crawlo.handle.duration": "s",
         "crawlo.leak.count": "{leak}",
         "crawlo.leak.open": "{leak}",
+        "crawlo.fd.unattributed": "{file_descriptor}",
         "crawlo.tracker.bytes": "By",
         "crawlo.tracker.dropped": "{handle}",
         "crawlo.tracker.errors": "{error}",

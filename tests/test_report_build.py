@@ -217,11 +217,10 @@ def test_the_schema_refuses_what_is_no_report(rig, key, value):
 
 
 def test_what_ran_out_is_told_once_with_its_newest_holders(rig, tracer):
-    error = OSError(errno.EMFILE, "Too many open files")
     with tracer.start_as_current_span("waiter") as span:
-        blame.explain(rig.runtime.tracker, error)
+        blame.explain(rig.runtime.tracker, OSError(errno.EMFILE, "Too many open files"))
         kept = take(kind=semconv.FILE)
-        blame.explain(rig.runtime.tracker, error)
+        blame.explain(rig.runtime.tracker, OSError(errno.EMFILE, "Too many open files"))
     assert report_of(rig).shortages == []
     rig.runtime.tick()
     (shortage,) = report_of(rig).shortages

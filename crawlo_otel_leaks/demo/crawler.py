@@ -6,9 +6,8 @@ import asyncio
 import os
 import sys
 import tempfile
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 import asyncpg
@@ -16,9 +15,6 @@ from opentelemetry import trace
 from redis.asyncio import Redis
 
 from crawlo_otel_leaks.demo import careful, careless, servers, site
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 tracer = trace.get_tracer("demo.crawler")
 
@@ -46,26 +42,26 @@ async def crawl_page(crawl: Crawl, number: int) -> None:
         await steps.save(crawl.pool, number, text)
 
 
-@asynccontextmanager
-async def working(*, clean: bool) -> AsyncIterator[Crawl]:
-    """Open what a crawl works with, and close it."""
+async def opened(base: str, folder: str, *, clean: bool) -> Crawl:
+    """Open what a crawl works with."""
     pool = await asyncpg.create_pool(os.environ[servers.POSTGRES_DSN], min_size=1, max_size=3)
     await pool.execute("CREATE TABLE pages (number int, text text)")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            async with (
-                site.serving() as base,
-                aiohttp.ClientSession() as session,
-                Redis.from_url(os.environ[servers.REDIS_URL]) as client,
-            ):
-                yield Crawl(base, Path(folder), session, client, pool, clean)
-        finally:
-            pool.terminate()
+    client = Redis.from_url(os.environ[servers.REDIS_URL])
+    return Crawl(base, Path(folder), aiohttp.ClientSession(), client, pool, clean)
 
 
-async def crawl_all(*, clean: bool) -> None:
+async def close(crawl: Crawl) -> None:
+    """Close what a crawl works with; a careless program leaves its databases to the end of the process."""
+    await crawl.session.close()
+    if crawl.clean:
+        await crawl.client.aclose()
+        await crawl.pool.close()
+
+
+async def crawl_all(folder: str, *, clean: bool) -> None:
     """Crawl the whole site."""
-    async with working(clean=clean) as crawl:
+    async with site.serving() as base:
+        crawl = await opened(base, folder, clean=clean)
         pages = [crawl_page(crawl, number) for number in range(site.PAGES)]
         failures = [error for error in await asyncio.gather(*pages, return_exceptions=True) if error is not None]
         print(f"crawled {site.PAGES} pages, {len(failures)} in vain", flush=True)
@@ -73,7 +69,9 @@ async def crawl_all(*, clean: bool) -> None:
             print(f"the first: {error!r}", *getattr(error, "__notes__", []), sep="\n", flush=True)
         print("working on ...", flush=True)
         await asyncio.sleep(2.0)  # the service goes on, while what leaked stays open
+        await close(crawl)
 
 
 if __name__ == "__main__":
-    asyncio.run(crawl_all(clean="--clean" in sys.argv[1:]))
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(crawl_all(folder, clean="--clean" in sys.argv[1:]))

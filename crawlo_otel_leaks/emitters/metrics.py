@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Finding, Handle, Leak
     from crawlo_otel_leaks.numbers import Numbers
+    from crawlo_otel_leaks.tracker import Tracker
 
 
 BOUNDARIES: Final = (0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -27,6 +28,10 @@ _OWN: Final = (
     (semconv.METRIC_TRACKER_ERRORS, "{error}", "Failures of the tracker itself."),
     (semconv.METRIC_TRACKER_IGNORED, "{handle}", "Handles of telemetry itself."),
     (semconv.METRIC_TRACKER_SAMPLING, "1", "Part of acquisitions whose whole stack is taken."),
+)
+_PROCESS: Final = (
+    (semconv.METRIC_FD_UNATTRIBUTED, "{file_descriptor}", "Open descriptors that no handle explains."),
+    (semconv.METRIC_FD_ETA, "s", "When the descriptors will be used up at their present trend."),
 )
 
 
@@ -77,6 +82,13 @@ class Metrics:
         for handle in handles:
             self._durations.record(handle.held, {semconv.HANDLE_KIND: handle.kind})
 
+    def update(self, tracker: Tracker) -> None:
+        """Record the holds that were too brief to be told one by one."""
+        for kind, counted in tracker.brief_holds.items():
+            attributes = {semconv.HANDLE_KIND: kind}
+            for _ in range(len(counted)):
+                self._durations.record(counted.popleft(), attributes)
+
     def _bounded(self, fingerprint: str) -> str:
         if len(self._fingerprints) < semconv.FINGERPRINT_CAP:
             self._fingerprints.add(fingerprint)
@@ -104,10 +116,16 @@ def _make_gauges(meter: Meter) -> None:
     )
     for name, unit, text in _OWN:
         meter.create_observable_gauge(name, [_reading(name)], unit, text)
+    for name, unit, text in _PROCESS:
+        meter.create_observable_gauge(name, [_known(name)], unit, text)
 
 
 def _reading(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(_Shown.numbers.own[name])]
+
+
+def _known(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(value) for key, value in _Shown.numbers.process.items() if key == name]
 
 
 def _by_kind(values: dict[str, float]) -> list[Observation]:

@@ -79,11 +79,7 @@ class PoolMetrics:
         """Nothing: `crawlo.pool.exhaustion.eta` shows it."""
 
     def released(self, handles: Sequence[Handle]) -> None:
-        """Record how long connections were out."""
-        for handle in handles:
-            pool: Pool | None = getattr(handle, "pool", None)
-            if pool is not None:
-                self._record(semconv.METRIC_POOL_USE_TIME, pool, handle.held)
+        """Nothing: a pool keeps its own hold times, of brief ones too."""
 
     def update(self, pools: Pools, findings: Findings, now: float) -> None:
         """Compute what the gauges show, and record what happened since the last tick."""
@@ -112,10 +108,13 @@ class PoolMetrics:
                 yield _Row(semconv.METRIC_POOL_COUNT, count, {**name, semconv.POOL_STATE: state})
 
     def _drain(self, pool: Pool) -> None:
-        while pool.waits:
-            self._record(semconv.METRIC_POOL_WAIT_TIME, pool, pool.waits.popleft())
-        while pool.creations:
-            self._record(semconv.METRIC_POOL_CREATE_TIME, pool, pool.creations.popleft())
+        for metric, times in (
+            (semconv.METRIC_POOL_WAIT_TIME, pool.waits),
+            (semconv.METRIC_POOL_CREATE_TIME, pool.creations),
+            (semconv.METRIC_POOL_USE_TIME, pool.uses),
+        ):
+            for _ in range(len(times)):
+                self._record(metric, pool, times.popleft())
         new = pool.timeouts - pool.timeouts_told
         if new and semconv.METRIC_POOL_TIMEOUTS not in pool.silent:
             self._timeouts.add(new, {semconv.POOL_NAME: self._bounded(pool.name)})

@@ -32,8 +32,7 @@ class Starters(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Leave the note; called by the SDK."""
-        del parent_context
-        setattr(span, owner.STARTER, owner.this_starter())
+        owner.note_start(span, parent_context)
 
 
 _noted: Final[weakref.WeakSet[TracerProvider]] = weakref.WeakSet()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from crawlo_otel_leaks.tracker import Tracker
 
@@ -106,6 +106,11 @@ class FileHandle(Handle):
         """Return the path; a temporary file gets its own after it was opened."""
         return _path(self.tracker, self.name if self.raw is None else getattr(self.raw, "name", ""))
 
+    def descriptors(self) -> Iterable[int]:
+        """Return the raw file's descriptor."""
+        raw = self.raw
+        return () if raw is None else (raw.fileno(),)
+
     def referent(self) -> object | None:
         """Return the user's file while it lives."""
         return self.ref()  # type: ignore[no-any-return]
@@ -145,6 +150,11 @@ class UnbufferedHandle(Handle):
         """Return the path."""
         raw = self.ref()
         return _path(self.tracker, self.name if raw is None else getattr(raw, "name", ""))
+
+    def descriptors(self) -> Iterable[int]:
+        """Return the file's descriptor."""
+        raw = self.ref()
+        return () if raw is None else (raw.fileno(),)
 
     def referent(self) -> object | None:
         """Return the user's file while it lives."""

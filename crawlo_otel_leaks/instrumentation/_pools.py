@@ -8,11 +8,12 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.blame import explain, note, of_pool, tell
+from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.model import Handle, Progress
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
@@ -42,6 +43,11 @@ class ConnectionHandle(Handle):
         connection = self.referent()
         token = None if connection is None else self.watch.used(connection)
         return Progress(token, visible=token is not None or self.watch.use_is_seen)
+
+    def descriptors(self) -> Iterable[int]:
+        """Return the descriptor of the socket below, as far as the library shows that."""
+        connection = self.referent()
+        return () if connection is None else _descriptors.of(self.watch.socket(connection))
 
     def referent(self) -> object | None:
         """Return the connection while it lives."""
@@ -73,6 +79,11 @@ class PoolWatch:
         """Return the pool's sizes."""
         raise NotImplementedError
 
+    def new_handle(self, frame: FrameType) -> ConnectionHandle:
+        """Return a handle for what the function in `frame` is asking for."""
+        del frame
+        return self.handle(self.kind)
+
     def refused(self, pool: Any, error: BaseException) -> bool:
         """Whether the pool had none left, rather than the server having failed."""
         raise NotImplementedError
@@ -90,6 +101,10 @@ class PoolWatch:
         """Return a token that differs once the connection was used again, None if nothing tells."""
         del connection
         return None
+
+    def socket(self, connection: Any) -> Any:
+        """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
+        del connection
 
     def closed(self, connection: Any) -> bool:
         """Whether a connection is closed, whoever closed it."""
@@ -188,6 +203,7 @@ class PoolWatch:
         handle.pool.held.pop(handle, None)
         handle.connection = None  # nobody is to be told of its end
         self.tracker.release(handle)
+        handle.pool.uses.append(handle.held)
 
     def blame(self, pool: Pool, wait: Wait, error: BaseException) -> None:
         """Tell the waiter's exception and span who holds what it waited for."""
@@ -205,7 +221,11 @@ class PoolWatch:
         try:
             step(*args)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self.tracker.fail(f"{type(self).__name__} {where}", error)
+            self.failed(where, error)
+
+    def failed(self, where: str, error: Exception) -> None:
+        """Count and tell a failure of ours."""
+        self.tracker.fail(f"{type(self).__name__} {where}", error)
 
     def _created(self, thing: Any, began: float) -> None:
         self.pool_of(thing).creations.append(self.tracker.clock() - began)
@@ -221,9 +241,11 @@ class PoolWatch:
 
         def read() -> Limits | None:
             alive = ref()
+            pool.silent = self.silent()  # what emits may have been switched on since
             return None if alive is None else self.limits(alive)
 
-        return Pool(self.kind, self.name(thing), read, self.silent())
+        pool = Pool(self.kind, self.name(thing), read, self.silent())
+        return pool
 
 
 def _connection(args: Arguments, kwargs: Keywords) -> object:
@@ -239,21 +261,31 @@ class Waiting(Wait):
     __slots__ = ("_frame", "_thing", "_watch", "pool")
     origin: ConnectionHandle
 
-    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType) -> None:
+    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType | None) -> None:
         self._watch = watch
         self._thing = thing
-        self._frame: FrameType | None = frame
+        self._frame = frame
         self.pool: Pool | None = None
 
     def __enter__(self) -> Self:
         """Begin to wait, unless it is telemetry that asks."""
-        self._watch.safely("wait", self._begin)
+        try:
+            origin = self.locate()
+            if origin is not None:
+                super().__init__(origin, self._watch.tracker.clock())
+                self.pool = pool = self._watch.pool_of(self._thing)
+                pool.waiting[self] = None
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
+            self._watch.failed("wait", error)
         return self
 
     def got(self, connection: Any) -> None:
         """Tell what was asked for is there."""
         if self.pool is not None:
-            self._watch.safely("acquire", self._watch.enter, self.pool, connection, self.origin)
+            try:
+                self._watch.enter(self.pool, connection, self.origin)
+            except Exception as error:  # noqa: BLE001  (as above)
+                self._watch.failed("acquire", error)
 
     def __exit__(
         self,
@@ -262,25 +294,25 @@ class Waiting(Wait):
         traceback: TracebackType | None,
     ) -> None:
         """Stop waiting; if it was in vain, tell who holds what."""
-        if self.pool is not None:
-            self._watch.safely("acquire", self._end, self.pool, error)
-
-    def _begin(self) -> None:
-        watch = self._watch
-        origin = watch.handle(watch.kind)
-        located = watch.tracker.locate(origin, self._frame)
-        self._frame = None
-        if located is not None:
-            super().__init__(origin, watch.tracker.clock())
-            self.pool = pool = watch.pool_of(self._thing)
-            pool.waiting[self] = None
-
-    def _end(self, pool: Pool, error: BaseException | None) -> None:
+        pool = self.pool
+        if pool is None:
+            return
         pool.waiting.pop(self, None)
         waited = self._watch.tracker.clock() - self.since
         if error is None:
             pool.waits.append(waited)
-            return
+        else:
+            self._watch.safely("blame", self._refused, pool, error, waited)
+
+    def locate(self) -> ConnectionHandle | None:
+        """Return the handle that is to be held, with whoever asks for it; None if that is telemetry."""
+        frame, self._frame = self._frame, None  # it may outlive this call otherwise, and all its variables with it
+        if frame is None:
+            return None
+        handle = self._watch.new_handle(frame)
+        return handle if self._watch.tracker.locate(handle, frame) is not None else None
+
+    def _refused(self, pool: Pool, error: BaseException, waited: float) -> None:
         cut_off = isinstance(error, asyncio.CancelledError) and waited >= self._watch.patience
         if cut_off or self._watch.refused(self._thing, error):
             pool.timeouts += 1

@@ -74,7 +74,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
     library: str = ""
     """Import name of the watched library, whose frames are plumbing; empty for the standard library."""
     requires: str = ""
-    """What must be installed, as a requirement; checked here because the loader skips the check."""
+    """What must be installed, as a requirement, or one of several between ` | `; the loader skips the check."""
 
     handles: tuple[type[Handle], ...] = ()
     """The kinds of handles it makes, which it lets go of when it is uninstrumented."""
@@ -87,7 +87,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return the requirement, for OpenTelemetry's own check."""
-        return (self.requires,) if self.requires else ()
+        return (self._required(),) if self.requires else ()
 
     def _instrument(self, **kwargs: Any) -> None:
         conflict = self._conflict()
@@ -103,10 +103,14 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
             self._uninstrument()
 
     def _conflict(self) -> DependencyConflict | None:
-        if not self.requires:
-            return None
         with suppress_instrumentation():  # it reads files, which are not the program's
-            return get_dependency_conflicts((self.requires,))
+            return get_dependency_conflicts(self.instrumentation_dependencies())
+
+    def _required(self) -> str:
+        """Return the requirement, of several the one that is met; else the first."""
+        first, *others = self.requires.split(" | ")
+        with suppress_instrumentation():
+            return next((one for one in others if get_dependency_conflicts((one,)) is None), first)
 
     def _apply(self, running: runtime.Runtime) -> None:
         self._running = running

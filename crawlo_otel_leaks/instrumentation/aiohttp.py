@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.blame import explain
+from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
     from typing_extensions import Self
@@ -69,6 +70,12 @@ class SessionHandle(_LoopHandle):
         """Tell use by the number of requests."""
         return Progress(self.requests, untouched=self.requests == 0)
 
+    def descriptors(self) -> Iterable[int]:
+        """Return those of the idle connections that its connector keeps."""
+        kept = getattr(getattr(self.ref(), "_connector", None), "_conns", {})
+        protocols = [entry[0] for entries in list(kept.values()) for entry in list(entries)]
+        return [number for one in protocols for number in _descriptors.of(getattr(one, "transport", None))]
+
 
 class ConnectionHandle(_LoopHandle):
     """A connector slot, held by a response or websocket."""
@@ -97,6 +104,10 @@ class ConnectionHandle(_LoopHandle):
         waiting = (protocol, getattr(protocol, "_payload", None))
         receiving = getattr(self.websocket(), "_waiting", False)  # a future in 3.9, a flag later
         return bool(receiving) or any(getattr(one, "_waiter", None) is not None for one in waiting)
+
+    def descriptors(self) -> Iterable[int]:
+        """Return the descriptor of the socket below."""
+        return _descriptors.of(getattr(self._protocol(), "transport", None))
 
     def _protocol(self) -> Any:
         return getattr(self.ref(), "_protocol", None)

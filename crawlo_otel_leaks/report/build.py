@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.shortages import Shortage as RanOut
     from crawlo_otel_leaks.shortages import Shortages
     from crawlo_otel_leaks.tracker import Tracker
+    from crawlo_otel_leaks.vitals import Vitals
 
 
-def build(findings: Findings, shortages: Shortages, tracker: Tracker) -> Report:
+def build(findings: Findings, shortages: Shortages, vitals: Vitals, tracker: Tracker) -> Report:
     """Return the report as of now: what counts as a leak first, and of that the strongest verdicts."""
     now = tracker.clock()
     entries = [_entry(finding, now) for finding in list(findings.by_key.values())]
@@ -34,6 +35,7 @@ def build(findings: Findings, shortages: Shortages, tracker: Tracker) -> Report:
         status=_status(entries, findings.overflow),
         leaks=entries,
         handles={"by_kind": {kind: count for kind in semconv.KINDS if (count := tracker.count(kind))}},
+        process=vitals.block(),
         generated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=_command(),
         left_out=findings.overflow,

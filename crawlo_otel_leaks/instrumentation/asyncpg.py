@@ -1,0 +1,238 @@
+# ruff: noqa: SLF001  (what is watched are the inner parts of the library)
+"""asyncpg: connections out of its pools, and those that a program opens itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from crawlo_otel_leaks.instrumentation._asked import asked
+from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, Waiting
+from crawlo_otel_leaks.instrumentation._postgres import (
+    OpenedHandle,
+    PooledHandle,
+    PostgresConnections,
+    PostgresWatch,
+    target,
+)
+from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
+from crawlo_otel_leaks.owner import running_task
+from crawlo_otel_leaks.pool import Limits, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.runtime import Runtime
+
+    Wrapped = Callable[..., Any]
+    Arguments = tuple[Any, ...]
+    Keywords = dict[str, Any]
+
+_asked: Final[ContextVar[Handle | None]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
+"""Where `Pool.acquire` was called: what awaits it may be a task of asyncio's own, in which nobody's code runs."""
+_waiting: Final[ContextVar[Waiting | None]] = ContextVar("crawlo_leaks_asyncpg_waiting", default=None)
+"""Who waits, for the holder that is acquired below; a ContextVar, because that may happen in an inner task."""
+
+
+class _Pooled(PooledHandle):
+    """A pool's connection. The program's own object is the proxy around it, which takes no weak reference."""
+
+    __slots__ = ()
+
+    def referent(self) -> object | None:
+        """Return the proxy, which the connection names while it is out."""
+        return getattr(super().referent(), "_proxy", None)
+
+    def loop_closed(self) -> bool:
+        """Whether nobody can give it back any more."""
+        return _loop_closed(super().referent())
+
+
+class _Opened(OpenedHandle):
+    """A connection that the program opened itself, in an event loop."""
+
+    __slots__ = ()
+
+    def loop_closed(self) -> bool:
+        """Whether nobody can close it any more."""
+        return _loop_closed(self.referent())
+
+
+class _Asking(Waiting):
+    """Waiting, by whoever called `Pool.acquire`."""
+
+    __slots__ = ()
+
+    def locate(self) -> ConnectionHandle | None:
+        """Take over what was located at the call, unless it is another task of the program's that awaits it."""
+        origin, task = _asked.get(), running_task()
+        _asked.set(None)
+        if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
+            return super().locate()
+        handle = _Pooled(origin.kind)  # of its own: `gather` may await several that were asked for in one context
+        self._watch.tracker.move(handle, origin)
+        return handle
+
+
+class AsyncpgPools(PostgresWatch):
+    """Pools. A connection is held from its holder's acquisition to its holder's release.
+
+    Between the two, an `acquire` may be cut off in such a way that nobody gets the connection (#467, #547).
+    """
+
+    handle = _Pooled
+
+    def name(self, pool: Any) -> str:
+        """Return `host:port/database`."""
+        return target(next(iter(pool._connect_args), None), pool._connect_kwargs)
+
+    def refused(self, pool: Any, error: BaseException) -> bool:
+        """Whether none came free in time, or the server has no more."""
+        if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+            return bool(pool._queue.empty())
+        return _too_many(error)
+
+    def working(self, connection: Any) -> bool:
+        """Whether a prepared statement runs on it."""
+        return _working(connection)
+
+    def used(self, connection: Any) -> object:
+        """Return how many queries it has run."""
+        return _queries(connection)
+
+    def ask(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of `Pool.acquire`, which only makes something to await."""
+        del pool
+        _asked.set(asked(self, sys._getframe(1)))
+        return wrapped(*args, **kwargs)
+
+    async def wait(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of the coroutine that waits for a holder to come free."""
+        if pool._queue is None:  # it is not initialized, which the library says best
+            return await wrapped(*args, **kwargs)
+        with _Asking(self, pool, sys._getframe(1)) as wait:
+            before = _waiting.get()
+            _waiting.set(wait)
+            try:
+                return await wrapped(*args, **kwargs)
+            finally:
+                _waiting.set(before)  # not reset(): whoever closes the coroutine may do so elsewhere
+
+    async def take(self, wrapped: Wrapped, holder: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a holder's acquisition; what its pool acquires for itself is not watched."""
+        wait = _waiting.get()
+        _waiting.set(None)  # or the contexts of a new connection's callbacks would keep the pool alive
+        proxy = await wrapped(*args, **kwargs)
+        if wait is not None:
+            wait.got(holder._con)
+        return proxy
+
+    def give_back(self, wrapped: Wrapped, holder: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of the one method in which each hold ends, also that of a lost connection."""
+        self.gave_back(holder._con)
+        return wrapped(*args, **kwargs)
+
+    def find(self, thing: object) -> Handle | None:
+        """Return the handle of a proxy, or of the connection in it."""
+        connection = thing._con if type(thing).__name__ == "PoolConnectionProxy" else thing  # type: ignore[attr-defined]
+        handle = self._handles.get(id(connection))
+        return handle if handle is not None and handle.connection and handle.connection() is connection else None
+
+    def pool_of(self, pool: Any) -> Pool:
+        """Return the tracker's pool, by the library's queue: its pool takes no weak reference."""
+        return self.pools.of(
+            pool._queue,
+            lambda queue: Pool(self.kind, self.name(pool), _sizes(queue, pool.get_min_size()), self.silent()),
+        )
+
+
+class AsyncpgConnections(PostgresConnections):
+    """Connections that the program opened itself."""
+
+    handle = _Opened
+
+    def refused(self, thing: Any, error: BaseException) -> bool:
+        """Whether the server has no more."""
+        del thing
+        return _too_many(error)
+
+    def working(self, connection: Any) -> bool:
+        """Whether a prepared statement runs on it."""
+        return _working(connection)
+
+    def used(self, connection: Any) -> object:
+        """Return how many queries it has run."""
+        return _queries(connection)
+
+    def closed(self, connection: Any) -> bool:
+        """Whether it is closed, by whichever side."""
+        return bool(connection.is_closed())
+
+
+class AsyncpgInstrumentor(Instrumentor):
+    """Watches asyncpg 0.27 and later."""
+
+    library = "asyncpg"
+    requires = "asyncpg >= 0.27"
+    handles = (_Pooled, _Opened)
+
+    def points(self, running: Runtime) -> list[Point]:
+        """Return the table."""
+        pools, opened = AsyncpgPools(running), AsyncpgConnections(running)
+
+        def use(wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
+            pools.safely("use", pools.note_use, connection)
+            return opened.use(wrapped, connection, args, kwargs)
+
+        return [
+            Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool"),
+            Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool"),
+            Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool"),
+            Point("asyncpg.pool", "Pool.acquire", pools.ask, "pool"),
+            Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
+            Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
+            Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),
+            Point("asyncpg.connection", "Connection._check_open", use, "connection"),
+            Point("asyncpg.connection", "connect", opened.connect_later, "connection"),
+            Point("asyncpg", "connect", opened.connect_later, "connection"),
+        ]
+
+
+def _sizes(queue: Any, least: int) -> Callable[[], Limits | None]:
+    ref = weakref.ref(queue)
+
+    def read() -> Limits | None:
+        free = ref()  # every holder that is not out is in it
+        if free is None:
+            return None
+        idle = sum(holder.is_connected() for holder in list(free._queue))
+        return Limits(max=free.maxsize, idle=idle, idle_min=least, idle_max=free.maxsize)
+
+    return read
+
+
+def _queries(connection: Any) -> object:
+    return getattr(getattr(connection, "_protocol", None), "queries_count", None)
+
+
+def _working(connection: Any) -> bool:
+    return bool(getattr(getattr(connection, "_stmt_exclusive_section", None), "_acquired", False))
+
+
+def _loop_closed(connection: Any) -> bool:
+    loop = getattr(connection, "_loop", None)
+    return loop is not None and bool(loop.is_closed())
+
+
+def _is_asyncios(task: asyncio.Task[Any] | None) -> bool:
+    """Whether asyncio made the task around an awaitable, as `wait_for` and `gather` do."""
+    coroutine = task.get_coro() if task is not None else None
+    return getattr(coroutine, "__name__", "") == "_wrap_awaitable"
+
+
+def _too_many(error: BaseException) -> bool:
+    return getattr(error, "sqlstate", None) == "53300"

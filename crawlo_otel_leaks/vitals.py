@@ -1,0 +1,182 @@
+"""The process over time: a bounded series of snapshots, what grows in it, and which descriptors no handle explains."""
+
+from __future__ import annotations
+
+import resource
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from crawlo_otel_leaks import process, semconv
+from crawlo_otel_leaks.trends import Trend, Verdict, trend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.process import Descriptor, ProcessSnapshot
+    from crawlo_otel_leaks.tracker import Tracker
+
+INTERVAL: Final = 15.0
+"""Seconds from one snapshot to the next, at least."""
+RECENT: Final = 360
+"""Newest points kept as they are: an hour and a half; ..."""
+OLDER: Final = 360
+"""... and so many from before, ever farther apart."""
+SHOWN: Final = 240
+"""Points of the series in a report."""
+LEAST: Final = 0.01
+"""Part of the resident memory that its growth must add to be worth a word: this very series adds some, at first."""
+QUANTITIES: Final = ("rss", "fds", "unattributed", "threads", "tasks")
+
+
+class Point(NamedTuple):
+    """One snapshot in brief."""
+
+    at: float
+    """Monotonic seconds."""
+    wall: float
+    """Seconds since 1970."""
+    rss: int | None = None
+    """Bytes."""
+    fds: int | None = None
+    unattributed: int | None = None
+    threads: int | None = None
+    tasks: int | None = None
+
+
+class Series:
+    """Points in the order of time, the older ones ever farther apart, so that there are never too many."""
+
+    def __init__(self) -> None:
+        self.recent: deque[Point] = deque()
+        self.older: list[Point] = []
+        self._spacing = 0.0
+
+    def add(self, point: Point) -> None:
+        """Take a new point."""
+        self.recent.append(point)
+        if len(self.recent) > RECENT:
+            self._age(self.recent.popleft())
+
+    def _age(self, point: Point) -> None:
+        if self.older and point.at - self.older[-1].at < self._spacing:
+            return
+        self.older.append(point)
+        if len(self.older) > OLDER:
+            self.older = self.older[::2]
+            self._spacing = 2 * (point.at - self.older[0].at) / OLDER
+
+    def __iter__(self) -> Iterator[Point]:
+        """Yield all points, from a copy."""
+        return iter([*self.older, *self.recent])
+
+
+class Vitals:
+    """Looks at the process now and then; on the detector's thread, and from a report on any."""
+
+    def __init__(self, tracker: Tracker, descriptors: Callable[[], dict[int, Descriptor] | None] | None = None) -> None:
+        self._tracker = tracker
+        self._descriptors = descriptors or process.descriptors
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew: what is open now, no handle can explain, nor needs to."""
+        self.series = Series()
+        self.latest: ProcessSnapshot | None = None
+        self.numbers: dict[str, float] = {}
+        """What gauges show, by metric name; what is not known is not there."""
+        self._due = 0.0
+        self._baseline: Mapping[int, Descriptor] = self._descriptors() or {}
+
+    def look(self, now: float, *, last: bool = False) -> None:
+        """Take a snapshot if one is due `now`, in monotonic seconds, or if it is the last."""
+        if now < self._due and not last:
+            return
+        self._due = now + INTERVAL
+        explained = self._explained()
+        held = self._descriptors()
+        self.latest = seen = process.snapshot(held)
+        # What was opened, or closed, while we listed is explained before or after.
+        unexplained = None if held is None else len(self._unexplained(held) - explained - self._explained())
+        self.series.add(Point(now, seen.wall, seen.rss, seen.fds, unexplained, seen.threads, seen.tasks))
+        self._count(unexplained)
+
+    def _count(self, unexplained: int | None) -> None:
+        numbers = {
+            semconv.METRIC_FD_UNATTRIBUTED: unexplained,
+            semconv.METRIC_FD_ETA: self.trend("fds").eta,
+        }
+        self.numbers = {name: float(value) for name, value in numbers.items() if value is not None}
+
+    def _explained(self) -> set[int]:
+        """Return the descriptors that the live handles stand for."""
+        return {number for handle in self._tracker.held() for number in _descriptors(handle)}
+
+    def _unexplained(self, held: Mapping[int, Descriptor]) -> set[int]:
+        """Leave out what was open before us, unless its number is another's now, and what event loops are made of."""
+        known = self._baseline
+        strangers = {number for number, found in held.items() if not _same(known.get(number), found)}
+        return strangers - process.loop_descriptors()
+
+    def trend(self, quantity: str) -> Trend:
+        """Tell whether a quantity grows, over all that is known or of late."""
+        limit = _limit() if quantity == "fds" else None
+        least = LEAST if quantity == "rss" else 0.0
+        recent = trend(_values(self.series.recent, quantity), limit, least)
+        if recent.verdict is Verdict.GROWING or not self.series.older:
+            return recent
+        return trend(_values(self.series, quantity), limit, least)
+
+    def block(self) -> dict[str, Any]:
+        """Return the `process` part of a report."""
+        points = list(self.series)
+        trends = {quantity: self.trend(quantity) for quantity in QUANTITIES}
+        changes = {quantity: _change(_values(points, quantity), told) for quantity, told in trends.items()}
+        step = -(-len(points) // SHOWN) or 1
+        return {
+            "series": [_shown(point) for point in points[::-step][::-1]],
+            "changes": {quantity: change for quantity, change in changes.items() if change},
+            "suspects": [
+                {"quantity": quantity, **_told(one)}
+                for quantity, one in trends.items()
+                if one.verdict is Verdict.GROWING
+            ],
+            "type_changes": [],
+        }
+
+
+def _descriptors(handle: Handle) -> Iterable[int]:
+    try:
+        return handle.descriptors()
+    except Exception:  # noqa: BLE001  (a library's object that is being closed right now: it explains nothing)
+        return ()
+
+
+def _same(before: Descriptor | None, now: Descriptor) -> bool:
+    return before is not None and (before == now or process.UNCLASSIFIED in (before.type, now.type))
+
+
+def _limit() -> float | None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else float(soft)
+
+
+def _values(points: Any, quantity: str) -> list[tuple[float, float]]:  # noqa: ANN401  (any iterable of points)
+    values = ((point.at, getattr(point, quantity)) for point in list(points))
+    return [(at, float(value)) for at, value in values if value is not None]
+
+
+def _change(values: list[tuple[float, float]], told: Trend) -> dict[str, Any]:
+    if not values:
+        return {}
+    first, last = values[0][1], values[-1][1]
+    return {"first": first, "last": last, "verdict": told.verdict.value, **_told(told)}
+
+
+def _told(one: Trend) -> dict[str, float | None]:
+    eta = None if one.eta is None else round(one.eta, 1)
+    return {"slope": float(f"{one.slope:.4g}"), "confidence": round(one.confidence, 4), "eta_s": eta}
+
+
+def _shown(point: Point) -> dict[str, float | None]:
+    return {**point._asdict(), "at": round(point.at, 3), "wall": round(point.wall, 3)}

@@ -1,0 +1,339 @@
+"""SQLAlchemy's sync engines against real PostgreSQL and SQLite."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import operator
+import threading
+
+import programs
+import pytest
+import servers
+import sqlalchemy
+from conftest import GRACE, SCAN
+from opentelemetry import trace
+from sqlalchemy import event, pool, text
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from crawlo_otel_leaks import adopt
+from crawlo_otel_leaks.instrumentation.sqlalchemy import SqlAlchemyInstrumentor
+from crawlo_otel_leaks.settings import Settings
+
+LEAKED = ("db.connection", "owner_finished")
+NEW = not sqlalchemy.__version__.startswith("1.")
+SELECT = text("select 1")
+
+
+def postgres_url():
+    return servers.postgres().replace("postgresql:", f"postgresql+{'psycopg' if NEW else 'psycopg2'}:")
+
+
+@pytest.fixture
+def watched(rig):
+    instrumentor = SqlAlchemyInstrumentor()
+    instrumentor.instrument()
+    yield instrumentor
+    instrumentor.uninstrument()
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def engine(request, watched, tmp_path):
+    url = postgres_url() if request.param == "postgresql" else f"sqlite:///{tmp_path / 'app.db'}"
+    made = sqlalchemy.create_engine(url, poolclass=pool.QueuePool)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def server(watched):
+    made = sqlalchemy.create_engine(postgres_url())
+    yield made
+    made.dispose()
+
+
+def take(engine, tracer):
+    with tracer.start_as_current_span("job"):
+        return engine.connect()
+
+
+def test_what_is_given_back_is_no_leak_and_nothing_stays_held(rig, engine, tracer):
+    for _ in range(50):
+        with tracer.start_as_current_span("job"), engine.connect() as connection:
+            connection.execute(SELECT)
+        with tracer.start_as_current_span("job"), Session(engine) as session:
+            session.execute(SELECT)
+    rig.settle()
+    assert (rig.verdicts, rig.held) == ([], [])
+    assert len(rig.recorder.released_handles) == 100
+    assert [len(one.held) for one in rig.runtime.pools] == [0]
+
+
+def test_a_session_never_closed_is_a_leak_at_the_line_that_first_executed(rig, engine, tracer):
+    def work():
+        session = Session(engine)
+        session.execute(SELECT)
+        return session
+
+    with tracer.start_as_current_span("job") as span:
+        session = work()
+    rig.settle()
+    (leak,) = rig.recorder.opened_leaks
+    assert (leak.kind, leak.reason.value) == LEAKED
+    assert leak.where.text == "session.execute(SELECT)"
+    assert leak.where.function.endswith("work")
+    assert leak.owner.span == span.get_span_context()
+    session.close()
+    rig.pass_time(1)
+    assert len(rig.recorder.resolved_leaks) == 1
+    assert rig.held == []
+
+
+def test_a_dropped_connection_goes_back_silently(rig, engine, tracer):
+    def drop():
+        with tracer.start_as_current_span("job"):
+            left = engine.connect()
+            left.execute(SELECT)
+
+    for _ in range(10):
+        drop()
+    gc.collect()
+    rig.settle()
+    assert (rig.verdicts, rig.held) == ([], [])
+    assert engine.pool.checkedout() == 0
+
+
+def test_one_dropped_in_a_cycle_goes_back_too(rig, engine, tracer):
+    def drop():
+        with tracer.start_as_current_span("job"):
+            left = [engine.raw_connection()]
+            left.append(left)
+
+    drop()
+    gc.collect()
+    rig.settle()
+    assert (rig.verdicts, rig.held) == ([], [])
+
+
+def test_a_detached_connection_is_the_programs_own(rig, engine, tracer):
+    clean, dropped, kept = (take(engine, tracer) for _ in range(3))
+    for connection in (clean, dropped, kept):
+        connection.detach()
+    del connection
+    clean.close()
+    del dropped
+    gc.collect()
+    rig.settle()
+    assert sorted(rig.verdicts) == [("db.connection", "abandoned"), LEAKED]
+    assert [len(one.held) for one in rig.runtime.pools] == [0]
+    kept.close()
+    rig.pass_time(1)
+    assert rig.held == []
+
+
+def test_an_invalidated_connection_is_given_back(rig, engine, tracer):
+    connection = take(engine, tracer)
+    connection.invalidate()
+    assert rig.held == []
+    connection.close()
+    rig.settle()
+    assert (rig.verdicts, rig.held) == ([], [])
+
+
+def test_acquired_in_one_thread_and_released_in_another(rig, server, tracer):
+    connection = take(server, tracer)
+    thread = threading.Thread(target=connection.close)
+    thread.start()
+    thread.join()
+    rig.settle()
+    assert (rig.verdicts, rig.held) == ([], [])
+
+
+def test_a_pool_disposed_with_connections_out(rig, engine, tracer):
+    connection = take(engine, tracer)
+    engine.dispose()
+    rig.settle()
+    assert rig.verdicts == [LEAKED]
+    connection.close()
+    rig.pass_time(1)
+    assert rig.held == []
+    with engine.connect() as again:
+        again.execute(SELECT)
+    assert rig.held == []
+
+
+def test_a_rollback_that_fails_at_the_return_still_gives_back(rig, server, tracer):
+    connection = take(server, tracer)
+    pid = connection.execute(text("select pg_backend_pid()")).scalar()
+    with server.connect() as other:
+        other.execute(text(f"select pg_terminate_backend({pid})"))
+    with contextlib.suppress(sqlalchemy.exc.OperationalError):  # 1.4 only logs it
+        connection.close()
+    rig.settle()
+    assert (rig.verdicts, rig.held) == ([], [])
+
+
+def adoptable(engine):
+    session, connection, raw = Session(engine), engine.connect(), engine.raw_connection()
+    session.execute(SELECT)
+    with session.begin_nested():
+        adopt(session)
+    adopt(connection)
+    adopt(raw)
+    proxy, scoped = engine.raw_connection(), scoped_session(sessionmaker(engine))
+    adopt(proxy.dbapi_connection)
+    adopt(scoped)
+    scoped.execute(SELECT)
+    adopt(scoped)
+    return session, connection, raw, proxy, scoped
+
+
+def test_what_is_kept_by_design_can_be_adopted_by_any_name(rig, engine, tracer):
+    with tracer.start_as_current_span("job"):
+        kept = [*adoptable(engine), adopt(Session(engine)), adopt(engine)]
+    rig.settle()
+    assert rig.verdicts == []
+    assert len(rig.held) == 5
+    for one in kept[:5]:
+        one.close()
+    rig.pass_time(1)
+    assert rig.held == []
+
+
+class TestIgnored:
+    @pytest.fixture
+    def settings(self):
+        return Settings(grace=GRACE, scan_interval=SCAN, ignore=("db.connection",))
+
+    def test_it_can_be_exempted_by_a_setting(self, rig, engine, tracer):
+        with tracer.start_as_current_span("job"):
+            connection = engine.connect()
+        rig.settle()
+        assert rig.verdicts == []
+        connection.close()
+
+
+def test_a_long_query_is_slow_and_no_leak(rig, server, tracer):
+    connection = take(server, tracer)
+    thread = threading.Thread(target=lambda: connection.execute(text("select pg_sleep(1)")))
+    thread.start()
+    while not rig.held[0].busy():
+        pass
+    rig.pass_time(60, steps=30)
+    assert rig.verdicts == [("db.connection", "slow")]
+    thread.join()
+    assert not rig.held[0].busy()
+    connection.close()
+    rig.pass_time(1)
+    assert rig.held == []
+
+
+@pytest.mark.parametrize("name", ["SingletonThreadPool", "NullPool", "AssertionPool", "QueuePool"])
+def test_each_pool_gives_and_takes(rig, watched, tracer, name):
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=getattr(pool, name))
+    with tracer.start_as_current_span("job"):
+        with engine.connect() as connection:
+            connection.execute(SELECT)
+            assert len(rig.held) == 1
+        assert rig.held == []
+    kept = take(engine, tracer)
+    rig.settle()
+    assert rig.verdicts == [LEAKED]
+    kept.close()
+    rig.pass_time(1)
+    assert rig.held == []
+    engine.dispose()
+
+
+def test_one_connection_taken_twice_by_its_thread_is_held_once(rig, watched, tracer):
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=pool.SingletonThreadPool)
+    outer = engine.connect()
+    held = rig.held
+    inner = engine.connect()
+    assert (len(held), rig.held) == (1, held)
+    inner.close()
+    assert rig.held == held
+    outer.close()
+    assert rig.held == []
+    engine.dispose()
+
+
+def test_the_connection_of_a_static_pool_is_shared_by_design(rig, watched, tracer):
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=pool.StaticPool)
+    with tracer.start_as_current_span("job"):
+        kept = engine.connect()
+    rig.settle()
+    assert (rig.verdicts, rig.held, list(rig.runtime.pools)) == ([], [], [])
+    kept.close()
+
+
+def test_a_listener_of_the_program_may_refuse_a_checkout(rig, server):
+    refusals = []
+
+    def refuse(*_):
+        refusals.append(1)
+        raise ValueError("not today")
+
+    event.listen(server, "checkout", refuse)
+    with pytest.raises(ValueError, match="not today") as caught:
+        server.connect()
+    assert (getattr(caught.value, "__notes__", []), rig.held, refusals) == ([], [], [1])
+    event.remove(server, "checkout", refuse)
+
+
+def test_uninstrumented_it_is_as_before(rig):
+    def state():
+        return pool.Pool.connect, pool.SingletonThreadPool.connect, sqlalchemy.engine.Engine.__init__
+
+    before, instrumentor = state(), SqlAlchemyInstrumentor()
+    instrumentor.instrument()
+    assert not any(map(operator.is_, state(), before))
+    listened = [name for name, listener in instrumentor._watch.listeners() if event.contains(pool.Pool, name, listener)]
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=pool.QueuePool)
+    kept, dispatch = engine.connect(), engine.pool.dispatch
+    watch = instrumentor._watch
+    instrumentor.uninstrument()
+    assert (all(map(operator.is_, state(), before)), len(listened), rig.held) == (True, 5, [])
+    assert not any(event.contains(pool.Pool, name, listener) for name, listener in watch.listeners())
+    assert not dispatch.checkin
+    kept.close()
+    with engine.connect():
+        assert rig.held == []
+
+
+def test_a_forked_child_has_none_of_its_parents(tmp_path, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    source = f"""
+        import os, sys
+        import sqlalchemy
+        from opentelemetry import trace
+
+        engine = sqlalchemy.create_engine({postgres_url()!r})
+
+        def parent():
+            with trace.get_tracer("app").start_as_current_span("job"):
+                kept = engine.connect()
+            pid = os.fork()
+            if not pid:
+                engine.dispose(**({{"close": False}} if {NEW} else {{}}))
+                with engine.connect() as own:
+                    own.execute(sqlalchemy.text("select 1"))
+                sys.stdout.flush()
+                os._exit(0) if not {NEW} else sys.exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            kept.execute(sqlalchemy.text("select 1"))
+            kept.close()
+
+        parent()
+    """
+    done = programs.run(tmp_path, source, REPORT="out.json", **programs.NO_TICK)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert [programs.leaks(report) for report in sorted(tmp_path.glob("out*.json"))] == [[]] * (2 if NEW else 1)
+
+
+def test_results_and_errors_are_the_librarys_own(server):
+    with pytest.raises(sqlalchemy.exc.ProgrammingError) as caught, server.connect() as connection:
+        connection.execute(text("select nonsense"))
+    assert getattr(caught.value, "__notes__", []) == []
+    assert trace.get_current_span() is trace.INVALID_SPAN
