@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from crawlo_otel_leaks.model import Frame, Site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import CodeType, FrameType
+    from typing import Any
 
     from crawlo_otel_leaks.model import Stack
 
@@ -84,7 +86,7 @@ class Sites:
         step: FrameType | None = frame
         while step is not None:
             code = step.f_code
-            role = roles.get(id(code)) or self._classify(step)
+            role = roles.get(id(code)) or self._classify(code, step.f_globals)
             if role == _USER:
                 key += (id(code), step.f_lasti)
                 left -= 1
@@ -126,7 +128,7 @@ class Sites:
     def _new(self, key: tuple[int, ...], frame: FrameType) -> Site:
         self._make_room()
         raw = _raw(frame)
-        user = [step for step in raw if self._classify(step) == _USER][:NEAR]
+        user = [step for step in raw if self._classify(step.f_code, step.f_globals) == _USER][:NEAR]
         near = user or raw[:1]
         frames = tuple((step.f_code, step.f_lasti) for step in near)
         site = Site(frames, tuple(str(step.f_globals.get("__name__")) for step in near))
@@ -140,7 +142,7 @@ class Sites:
         stack: list[tuple[CodeType, int]] = []
         step: FrameType | None = frame
         while step is not None and len(stack) < depth:
-            role = self._roles.get(id(step.f_code)) or self._classify(step)
+            role = self._roles.get(id(step.f_code)) or self._classify(step.f_code, step.f_globals)
             if role == _USER:
                 stack.append((step.f_code, step.f_lasti))
             elif role == _ROOT:
@@ -148,24 +150,24 @@ class Sites:
             step = step.f_back
         return tuple(stack)
 
-    def _classify(self, frame: FrameType) -> int:
-        code = frame.f_code
+    def _classify(self, code: CodeType, module: Mapping[str, Any] | None = None) -> int:
+        if module is None and code.co_filename.startswith("<"):
+            return self._roles.get(id(code), _USER)  # whose it is cannot be told yet, and is not to be remembered
         role = self._roles.get(id(code))
         if role is None:
             if len(self._codes) >= LIMIT:
                 self._forget()
             # Kept alive, because its id is a key; hashing code objects costs too much.
             self._codes.append(code)
-            role = self._roles[id(code)] = self._role(frame)
+            role = self._roles[id(code)] = self._role(code, module or {})
         return role
 
-    def _role(self, frame: FrameType) -> int:
-        code = frame.f_code
+    def _role(self, code: CodeType, module: Mapping[str, Any]) -> int:
         name = code.co_filename
         if name.startswith("<frozen") or code.co_name in _INLINED:
             return _PLUMBING
         if name.startswith("<"):  # generated code belongs to the module that made it
-            package = str(frame.f_globals.get("__name__")).partition(".")[0] + os.sep
+            package = str(module.get("__name__")).partition(".")[0] + os.sep
             return _PLUMBING if package in self._plumbing else _USER
         if any(name.endswith(file) and code.co_name == function for file, function in _ROOTS):
             return _ROOT

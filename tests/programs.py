@@ -72,7 +72,7 @@ def finish(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> subproce
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def run(
+def run(  # noqa: PLR0913  (a program, and how it is run)
     where: Path,
     source: str,
     receiver: GrpcReceiver | HttpReceiver | None = None,

@@ -36,7 +36,7 @@ def test_instrument_and_uninstrument_restore_all(rig):
 def test_who_wrapped_ours_is_passed_through_after_uninstrument(rig, monkeypatch):
     TasksInstrumentor().instrument()
     ours = BASE.create_task
-    monkeypatch.setattr(BASE, "create_task", lambda *args, **kwargs: ours(*args, **kwargs))
+    monkeypatch.setattr(BASE, "create_task", lambda loop, coro, **kwargs: [ours(loop, coro, **kwargs)][0])
     TasksInstrumentor().uninstrument()
     kept = []
     asyncio.run(leave(kept))

@@ -174,49 +174,56 @@ def test_adopted_ones_may_outlive_anybody(watched, gate):
     assert watched.verdicts == []
 
 
-def test_what_goes_on_is_work_in_progress_until_it_is_a_crowd(watched):
-    go, gone, stop = [], [], threading.Event()
+class Stepping:
+    """Threads, each started by a request, that go on by one step when they are told to."""
 
-    def step(turn, done):
+    def __init__(self):
+        self.threads = []
+        self.turns, self.done, self.stop = [], threading.Semaphore(0), threading.Event()
+
+    def more(self, count):
+        while len(self.threads) < count:
+            self.turns.append(threading.Semaphore(0))
+            self.threads.append(request(self.steps, self.turns[-1]))
+
+    def step(self, turn):
         turn.acquire()
-        done.release()
+        self.done.release()
 
-    def steps(turn, done):  # at seven places in turn, which is a multiple of no time between two looks
-        while not stop.is_set():
-            step(turn, done)
-            step(turn, done)
-            step(turn, done)
-            step(turn, done)
-            step(turn, done)
-            step(turn, done)
-            step(turn, done)
+    def steps(self, turn):  # at seven places in turn, which is a multiple of no time between two looks
+        while not self.stop.is_set():
+            self.step(turn)
+            self.step(turn)
+            self.step(turn)
+            self.step(turn)
+            self.step(turn)
+            self.step(turn)
+            self.step(turn)
 
-    def on(seconds):
+    def go_on(self, rig, seconds):
         for _ in range(seconds):
-            for turn in go:
+            for turn in self.turns:
                 turn.release()
-            for done in gone:
-                assert done.acquire(timeout=10)
-            watched.pass_time(1)
+            for _ in self.turns:
+                assert self.done.acquire(timeout=10)
+            rig.pass_time(1)
 
-    def more(count):
-        while len(go) < count:
-            go.append(threading.Semaphore(0))
-            gone.append(threading.Semaphore(0))
-            threads.append(request(steps, go[-1], gone[-1]))
+    def end(self):
+        self.stop.set()
+        for turn, thread in zip(self.turns, self.threads, strict=True):
+            turn.release(7)
+            thread.join(10)
 
-    threads = []
-    more(2)
-    on(40)
+
+def test_what_goes_on_is_work_in_progress_until_it_is_a_crowd(watched):
+    stepping = Stepping()
+    stepping.more(2)
+    stepping.go_on(watched, 40)
     assert watched.verdicts == []
-    more(CROWD)
-    on(40)
+    stepping.more(CROWD)
+    stepping.go_on(watched, 40)
     assert watched.verdicts == [LEAK] * CROWD
-    stop.set()
-    for turn in go:
-        turn.release(7)
-    for thread in threads:
-        thread.join()
+    stepping.end()
 
 
 def test_a_timer_ends_by_itself(watched):
