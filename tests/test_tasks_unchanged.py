@@ -36,7 +36,11 @@ def test_instrument_and_uninstrument_restore_all(rig):
 def test_who_wrapped_ours_is_passed_through_after_uninstrument(rig, monkeypatch):
     TasksInstrumentor().instrument()
     ours = BASE.create_task
-    monkeypatch.setattr(BASE, "create_task", lambda loop, coro, **kwargs: [ours(loop, coro, **kwargs)][0])
+
+    def theirs(loop, coro, **kwargs):
+        return ours(loop, coro, **kwargs)
+
+    monkeypatch.setattr(BASE, "create_task", theirs)
     TasksInstrumentor().uninstrument()
     kept = []
     asyncio.run(leave(kept))
