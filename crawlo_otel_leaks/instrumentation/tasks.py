@@ -53,15 +53,16 @@ class Note(NamedTuple):
     maker: weakref.ref[asyncio.Task[Any]] | None
     scope: Scope | None
     thread: ThreadOwner
-    step: tuple[CodeType, int]
-    """The nearest frame."""
+    code: CodeType
+    """Of the nearest frame."""
+    instruction: int
     above: Stack | bool
-    """Those above it, if any."""
+    """The frames above it, if any."""
 
     @property
     def steps(self) -> Stack:
         """The nearest frames, as they are noted elsewhere."""
-        return (self.step, *(self.above if isinstance(self.above, tuple) else ()))
+        return ((self.code, self.instruction), *(self.above if isinstance(self.above, tuple) else ()))
 
 
 class TaskHandle(RunnerHandle):
@@ -135,19 +136,34 @@ class Tasks(Runners[TaskHandle]):
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
         current, context, scope, here = asyncio.current_task, _context(), current_scope.get, this_thread
+        create, root = _CREATE, _ROOT
 
-        def create_task(loop: Any, coro: Any, **kwargs: Any) -> Any:
-            task = original(loop, coro, **kwargs)
+        def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
+            if kwargs:
+                task = original(loop, coro, name=name, **kwargs)
+            elif name is None:
+                task = original(loop, coro)
+            else:
+                task = original(loop, coro, name=name)
             if live:
                 try:
                     frame: Any = getframe(1)
-                    if frame.f_code is _CREATE:
+                    if frame.f_code is create:
                         frame = frame.f_back
-                    step, frame = (frame.f_code, frame.f_lasti), frame.f_back
-                    above = frame is None or frame.f_code is _ROOT or _above(frame)
-                    maker: Any = current(loop)
-                    maker = maker and ref(maker)
-                    notes[id(task)] = ref(task), clock(), context(), maker, scope(), here.owner, step, above
+                    below, frame = frame, frame.f_back
+                    above = frame is None or frame.f_code is root or _above(frame)
+                    by = current(loop)
+                    notes[id(task)] = (
+                        ref(task),
+                        clock(),
+                        context(),
+                        by and ref(by),
+                        scope(),
+                        here.owner,
+                        below.f_code,
+                        below.f_lasti,
+                        above,
+                    )
                     if task._source_traceback:  # noqa: SLF001  (there in debug mode)
                         _hide(task)
                 except Exception as error:  # noqa: BLE001  (the host has its task)
