@@ -9,6 +9,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -80,6 +81,41 @@ class Gets:
         return self._loop.run_until_complete(self._get_all())
 
 
+class Tasks:
+    """Tasks that do nothing, made and awaited one after the other; microseconds each."""
+
+    def __init__(self, loops: int) -> None:
+        self._loops = loops
+        self._loop = asyncio.new_event_loop()
+
+    async def _await_all(self) -> float:
+        start = time.perf_counter()
+        for _ in range(self._loops):
+            await asyncio.create_task(self._nothing())
+        return (time.perf_counter() - start) / self._loops * 1e6
+
+    async def _nothing(self) -> None:
+        pass
+
+    def __call__(self) -> float:
+        """Run one round."""
+        return self._loop.run_until_complete(self._await_all())
+
+
+def threads(loops: int) -> Callable[[], float]:
+    """Start and join threads that do nothing; microseconds each."""
+
+    def work() -> float:
+        start = time.perf_counter()
+        for _ in range(loops):
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+        return (time.perf_counter() - start) / loops * 1e6
+
+    return work
+
+
 def compare(work: Callable[[], float], instrumentor: BaseInstrumentor, rounds: int) -> dict[str, float]:
     """Return medians of both, in microseconds, and the median of the ratios of neighbouring rounds."""
     plain, tracked = [], []
@@ -102,6 +138,8 @@ def cases() -> dict[str, tuple[Callable[[], Callable[[], float]], str]]:
     return {
         "open + read + close": (lambda: files(1000), "files"),
         "aiohttp GET, local": (lambda: Gets(200), "aiohttp"),
+        "asyncio create_task + await": (lambda: Tasks(3000), "tasks"),
+        "thread start + join": (lambda: threads(300), "threads"),
         "redis GET": (lambda: pools.redis_gets(300), "redis"),
         "redis GET, asyncio": (lambda: pools.AsyncRedisGets(200), "redis"),
         "asyncpg acquire + SELECT 1 + release": (lambda: pools.AsyncpgSelects(100), "asyncpg"),

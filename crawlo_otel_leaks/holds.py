@@ -45,6 +45,11 @@ class Holds:
                 return float(_LOWEST * 2 ** (place + 1))
         return inf
 
+    def longest(self) -> float:
+        """Return the upper edge, in seconds, of the highest bucket that holds any; 0 without history."""
+        places = [place for place, count in enumerate(self.buckets) if count]
+        return float(_LOWEST * 2 ** (places[-1] + 1)) if places else 0.0
+
 
 def threshold(holds: Holds | None, of_kind: float | None, least: float) -> float:
     """Return after how many idle seconds a handle of a site is held too long.

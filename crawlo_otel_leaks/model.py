@@ -148,6 +148,8 @@ class Handle:
     """Whether it is kept for long by design, so that its age alone accuses none."""
     shareable = False
     """Whether one that a site took only once is presumed to be shared by design, as sessions are."""
+    cut_off = False
+    """Whether the interpreter's exit simply ends it, and accuses nobody."""
 
     def __init__(self, kind: str, name: str = "") -> None:
         self.kind = kind
@@ -172,6 +174,10 @@ class Handle:
     def busy(self) -> bool:
         """Whether an operation is waiting on it this very moment."""
         return False
+
+    def single(self) -> bool:
+        """Whether its site holds no second one, which makes a shareable one presumed to be shared."""
+        return self.site.acquired == 1
 
     def loop_closed(self) -> bool:
         """Whether it is bound to an event loop that has been closed."""

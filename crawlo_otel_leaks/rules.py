@@ -38,7 +38,7 @@ class Facts:
     shared: bool = False
     """Used by others than who took it, or, of a kind made to be shared, the only one its site ever took."""
     owner_alive: bool = False
-    """Whether a thread other than the main one, which acquired it, is still at work."""
+    """Whether a thread other than the main one, which acquired it, is still at work, or it is cut off at exit."""
 
     def past_grace(self, lasted: float | None) -> bool:
         """Whether a state has lasted through the grace time: retry before accusing."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from crawlo_otel_leaks.model import Frame, Site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import CodeType, FrameType
+    from typing import Any
 
     from crawlo_otel_leaks.model import Stack
 
@@ -84,7 +86,7 @@ class Sites:
         step: FrameType | None = frame
         while step is not None:
             code = step.f_code
-            role = roles.get(id(code)) or self._classify(step)
+            role = roles.get(id(code)) or self._classify(code, step.f_globals)
             if role == _USER:
                 key += (id(code), step.f_lasti)
                 left -= 1
@@ -99,11 +101,34 @@ class Sites:
             return site, self._walk(frame, self._depth) or site.frames
         return site, None
 
-    def _new(self, key: tuple[int, ...], frame: FrameType) -> Site:
+    def of(self, steps: Stack) -> tuple[Site, Stack]:
+        """Return the site of a stack that was noted as code and instruction, nearest first, and its user frames."""
+        user: list[tuple[CodeType, int]] = []
+        for step in steps:
+            role = self._roles.get(id(step[0])) or self._classify(step[0])
+            if role == _ROOT:
+                break
+            if role == _USER:
+                user.append(step)
+        stack = tuple(user) or steps[:1]
+        near = stack[:NEAR]
+        key = tuple(part for code, lasti in near for part in (id(code), lasti))
+        site = self._sites.get(key)
+        if site is None:
+            self._make_room()
+            site = self._sites[key] = Site(near, ())
+            site.sample = stack
+        site.acquired += 1
+        return site, stack
+
+    def _make_room(self) -> None:
         if len(self._sites) >= LIMIT:
             self._forget()
+
+    def _new(self, key: tuple[int, ...], frame: FrameType) -> Site:
+        self._make_room()
         raw = _raw(frame)
-        user = [step for step in raw if self._classify(step) == _USER][:NEAR]
+        user = [step for step in raw if self._classify(step.f_code, step.f_globals) == _USER][:NEAR]
         near = user or raw[:1]
         frames = tuple((step.f_code, step.f_lasti) for step in near)
         site = Site(frames, tuple(str(step.f_globals.get("__name__")) for step in near))
@@ -117,7 +142,7 @@ class Sites:
         stack: list[tuple[CodeType, int]] = []
         step: FrameType | None = frame
         while step is not None and len(stack) < depth:
-            role = self._roles.get(id(step.f_code)) or self._classify(step)
+            role = self._roles.get(id(step.f_code)) or self._classify(step.f_code, step.f_globals)
             if role == _USER:
                 stack.append((step.f_code, step.f_lasti))
             elif role == _ROOT:
@@ -125,37 +150,57 @@ class Sites:
             step = step.f_back
         return tuple(stack)
 
-    def _classify(self, frame: FrameType) -> int:
-        code = frame.f_code
+    def _classify(self, code: CodeType, module: Mapping[str, Any] | None = None) -> int:
+        if module is None and code.co_filename.startswith("<"):
+            return self._roles.get(id(code), _USER)  # whose it is cannot be told yet, and is not to be remembered
         role = self._roles.get(id(code))
         if role is None:
             if len(self._codes) >= LIMIT:
                 self._forget()
             # Kept alive, because its id is a key; hashing code objects costs too much.
             self._codes.append(code)
-            role = self._roles[id(code)] = self._role(frame)
+            role = self._roles[id(code)] = self._role(code, module or {})
         return role
 
-    def _role(self, frame: FrameType) -> int:
-        code = frame.f_code
+    def _role(self, code: CodeType, module: Mapping[str, Any]) -> int:
         name = code.co_filename
         if name.startswith("<frozen") or code.co_name in _INLINED:
             return _PLUMBING
         if name.startswith("<"):  # generated code belongs to the module that made it
-            package = str(frame.f_globals.get("__name__")).partition(".")[0] + os.sep
+            package = str(module.get("__name__")).partition(".")[0] + os.sep
             return _PLUMBING if package in self._plumbing else _USER
         if any(name.endswith(file) and code.co_name == function for file, function in _ROOTS):
             return _ROOT
         if name.startswith(_OWN):
             return _USER if name.startswith(_DEMO) else _PLUMBING
-        for packages in _PACKAGES:
-            _, found, inside = name.rpartition(packages)
-            if found:
-                return _PLUMBING if inside.startswith(self._plumbing) else _USER
+        inside = _installed(name)
+        if inside is not None:
+            return _PLUMBING if inside.startswith(self._plumbing) else _USER
         return _PLUMBING if os.path.realpath(name).startswith(_STDLIB) else _USER
 
     def _forget(self) -> None:
         self._sites, self._roles, self._codes = {}, {}, []
+
+
+def _installed(file: str) -> str | None:
+    """Return the path of an installed library's file below the directory of installed libraries."""
+    for packages in _PACKAGES:
+        _, found, inside = file.rpartition(packages)
+        if found:
+            return inside
+    return None
+
+
+@lru_cache(maxsize=4096)
+def package(file: str) -> str | None:
+    """Return the import name of the installed library that a file is of, "" for the standard library, else None."""
+    if file.startswith(_OWN):
+        return None if file.startswith(_DEMO) else "crawlo_otel_leaks"
+    inside = _installed(file)
+    if inside is not None:
+        return inside.partition(os.sep)[0].removesuffix(".py")
+    standard = file.startswith("<frozen") or os.path.realpath(file).startswith(_STDLIB)
+    return "" if standard else None
 
 
 def _raw(frame: FrameType) -> list[FrameType]:

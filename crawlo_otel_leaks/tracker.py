@@ -59,6 +59,9 @@ class Tracker:
         self.ended_scopes: deque[Scope] = deque(maxlen=QUEUE)
         self.exhausted: deque[Exhaustion] = deque(maxlen=QUEUE)
         self.chores: list[Callable[[], None]] = []
+        """What instrumentors do at each tick ..."""
+        self.resets: list[Callable[[], None]] = []
+        """... and what they forget in a forked child."""
         self.closed = False
         self.dropped = 0
         self.ignored = 0
@@ -175,6 +178,8 @@ class Tracker:
         self.abandoned.clear()
         self.released.clear()
         self.exhausted.clear()
+        for reset in self.resets:
+            reset()
         for counted in self.brief_holds.values():
             counted.clear()
 

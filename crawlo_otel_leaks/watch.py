@@ -78,8 +78,8 @@ class Watch:
             scope_ended_for=_lasted(handle.scope.ended_at if handle.scope else None, now),
             exiting=exiting,
             process=handle.process,
-            shared=handle.shared or (handle.shareable and handle.site.acquired == 1),
-            owner_alive=owner.thread_alive(handle.thread),
+            shared=handle.shared or (handle.shareable and handle.single()),
+            owner_alive=handle.cut_off or owner.thread_alive(handle.thread),
         )
 
     def next_look(self, now: float, interval: float, grace: float) -> float:

@@ -76,17 +76,19 @@ def finish(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> subproce
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def run(
+def run(  # noqa: PLR0913  (a program, and how it is run)
     where: Path,
     source: str,
     receiver: GrpcReceiver | HttpReceiver | None = None,
     *,
     instrumented: bool = True,
     under_agent: bool = True,
+    timeout: float = TIMEOUT,
     **settings: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end."""
-    return finish(start(where, source, receiver, instrumented=instrumented, under_agent=under_agent, **settings))
+    process = start(where, source, receiver, instrumented=instrumented, under_agent=under_agent, **settings)
+    return finish(process, timeout)
 
 
 def leaks(report: Path) -> list[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import logging
 import pkgutil
 import sys
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.tracker import Tracker
 
-    Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+    Wrapper = Callable[..., Any]
+    """Takes what it wraps, the instance, the positional and the keyword arguments; if direct, see `Point`."""
 
 _logger = logging.getLogger("crawlo_otel_leaks")
 
@@ -40,6 +42,9 @@ class Point(NamedTuple):
     """Points of one module that make sense only together; in the table, the ends of a handle come first."""
     optional: bool = False
     """Whether some supported releases do without it."""
+    direct: bool = False
+    """Whether `wrapper(original, live)` makes the function that stands there itself, and passes through once `live`
+    is empty: for a call that takes microseconds, of which wrapt's own way through would be a tenth."""
 
 
 class Stand(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stub alone
@@ -111,7 +116,7 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         self._running = running
         self._live = [True]
         self._wrapped: list[tuple[Any, str, Any]] = []
-        self._shared: dict[tuple[int, Wrapper], Stand] = {}
+        self._shared: dict[tuple[int, Wrapper], Callable[..., Any]] = {}
         self._broken: set[str] = set()
         if self.library:
             running.tracker.sites.hide(self.library)
@@ -148,10 +153,16 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         # Names of one object stay names of one object: `io.open is open`.
         handle = self._shared.get((id(original), point.wrapper))
         if handle is None:
-            handle = Stand(original, point, self._live)
+            handle = self._stand(original, point)
             self._shared[id(original), point.wrapper] = handle
         wrapt.apply_patch(parent, name, handle)
         self._wrapped.append((parent, name, handle))
+
+    def _stand(self, original: Callable[..., Any], point: Point) -> Callable[..., Any]:
+        if not point.direct:
+            return Stand(original, point, self._live)
+        made: Callable[..., Any] = functools.wraps(original)(point.wrapper(original, self._live))
+        return made
 
     def _uninstrument(self, **kwargs: Any) -> None:
         del kwargs

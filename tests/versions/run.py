@@ -76,7 +76,7 @@ LIBRARIES = {
         ("opentelemetry-instrumentation-pymongo",),
         "not motor",
     ),
-    "motor": Library(("3.3", "3.7"), "test_pymongo_async.py", only="motor"),
+    "motor": Library(("3.6", "3.7"), "test_pymongo_async.py", only="motor"),
 }
 
 

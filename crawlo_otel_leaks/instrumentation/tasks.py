@@ -1,0 +1,309 @@
+"""asyncio tasks: noted when they are made, and held from the first tick that finds them pending."""
+
+# Most tasks end between two ticks. Those cost the note alone: what a handle needs beyond it is worked out later, by
+# the detector's thread, from the note of a task that is still pending. Nobody is told of a task's end: it is asked.
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import weakref
+from asyncio import events, tasks
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
+
+from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
+from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
+from crawlo_otel_leaks.owner import current_scope, this_span, this_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
+
+    from opentelemetry.context import Context
+
+    from crawlo_otel_leaks.model import Scope, Stack, ThreadOwner
+    from crawlo_otel_leaks.runtime import Runtime
+
+    Wrapped = Callable[..., Any]
+    Arguments = tuple[Any, ...]
+    Keywords = dict[str, Any]
+
+REACH: Final = 10
+"""Frames noted of whoever makes a task."""
+_CREATE: Final = tasks.create_task.__code__
+_ROOT: Final = events.Handle._run.__code__  # noqa: SLF001  (where asyncio's stacks begin)
+_TOOLS: Final = (tasks.__file__, tasks.__file__.replace("tasks.py", "taskgroups.py"))
+_DESTROYED: Final = "Task was destroyed but it is pending!"
+_DEFAULT_NAME: Final = re.compile(r"Task-\d+")
+_CHAIN: Final = 8
+"""Tasks that await each other, followed to the one that waits for something else."""
+
+
+class Note(NamedTuple):
+    """What is known of a task when it is made; a plain tuple until then, which costs a third."""
+
+    task: weakref.ref[asyncio.Task[Any]]
+    at: float
+    context: Context
+    maker: weakref.ref[asyncio.Task[Any]] | None
+    scope: Scope | None
+    thread: ThreadOwner
+    code: CodeType
+    """Of the nearest frame."""
+    instruction: int
+    above: Stack | bool
+    """The frames above it, if any."""
+
+    @property
+    def steps(self) -> Stack:
+        """The nearest frames, as they are noted elsewhere."""
+        return ((self.code, self.instruction), *(self.above if isinstance(self.above, tuple) else ()))
+
+
+class TaskHandle(RunnerHandle):
+    """A task that is pending."""
+
+    __slots__ = ()
+
+    def needed(self) -> bool:
+        """Whether somebody awaits it, by itself or in a group."""
+        return _awaited(self.ref())
+
+    def step(self) -> object:
+        """Return what it waits for."""
+        waits = getattr(self.ref(), "_fut_waiter", self)
+        if waits is self:  # no task of asyncio's own: its steps cannot be seen
+            return None
+        for _ in range(_CHAIN):
+            deeper = getattr(waits, "_fut_waiter", None)
+            if deeper is None:
+                break
+            waits = deeper
+        return object() if waits is None else _referred(waits)
+
+    def loop_closed(self) -> bool:
+        """Whether nothing will ever run it again."""
+        task = self.ref()
+        return task is not None and not task.done() and task.get_loop().is_closed()
+
+
+def _referred(thing: Any) -> object:
+    try:
+        return weakref.ref(thing)  # an id could be another's by the next look
+    except TypeError:
+        return id(thing)
+
+
+def _awaited(future: Any) -> bool:
+    return any(_waits(callback) for callback, _ in getattr(future, "_callbacks", None) or ())
+
+
+def _waits(callback: Any) -> bool:
+    """Whether a done callback is that of somebody who waits: a task, or one of asyncio's tools that is awaited."""
+    callback = getattr(callback, "func", callback)
+    bound = getattr(callback, "__self__", None)
+    if isinstance(bound, asyncio.Future):
+        return True
+    module = str(getattr(callback, "__module__", None) or type(bound).__module__)
+    if module.partition(".")[0] not in ("asyncio", "anyio", "uvloop"):
+        return False
+    # What gather and shield return is a future of their own, which somebody awaits or does not.
+    code, cells = getattr(callback, "__code__", None), getattr(callback, "__closure__", None) or ()
+    inside = dict(zip(getattr(code, "co_freevars", ()), cells, strict=False))
+    if "inner" in inside:  # shield's own, on its future
+        return False
+    return _awaited(inside["outer"].cell_contents) if "outer" in inside else True
+
+
+class Tasks(Runners[TaskHandle]):
+    """What stands in front of the loops' methods."""
+
+    def __init__(self, running: Runtime) -> None:
+        super().__init__(running.tracker)
+        # By identity, so that a new task replaces an old one's note at the same place in memory: there are no more
+        # notes than tasks were alive at once.
+        self.notes: dict[int, tuple[Any, ...]] = {}
+        self._destroyed: list[tuple[tuple[Any, ...], str, float]] = []
+
+    def create_task(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what stands for a loop's create_task. All that is done here is paid for by each task."""
+        # Names of this function's own are found fastest.
+        notes: dict[int, Any] = self.notes
+        fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
+        current, context, scope, here = asyncio.current_task, _context(), current_scope.get, this_thread
+        create, root = _CREATE, _ROOT
+
+        def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
+            if kwargs:
+                task = original(loop, coro, name=name, **kwargs)
+            elif name is None:
+                task = original(loop, coro)
+            else:
+                task = original(loop, coro, name=name)
+            if live:
+                try:
+                    frame: Any = getframe(1)
+                    if frame.f_code is create:
+                        frame = frame.f_back
+                    below, frame = frame, frame.f_back
+                    above = frame is None or frame.f_code is root or _above(frame)
+                    by = current(loop)
+                    notes[id(task)] = (
+                        ref(task),
+                        clock(),
+                        context(),
+                        by and ref(by),
+                        scope(),
+                        here.owner,
+                        below.f_code,
+                        below.f_lasti,
+                        above,
+                    )
+                    if task._source_traceback:  # noqa: SLF001  (there in debug mode)
+                        _hide(task)
+                except Exception as error:  # noqa: BLE001  (the host has its task)
+                    fail("create_task", error)
+            return task
+
+        return create_task
+
+    def complain(self, wrapped: Wrapped, loop: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """BaseEventLoop.call_exception_handler: how asyncio itself tells that a pending task was collected."""
+        del loop
+        try:
+            self._note_destroyed(*args)
+        except Exception as error:  # noqa: BLE001  (the host's handler is called in any case)
+            self.tracker.fail("exception handler", error)
+        return wrapped(*args, **kwargs)
+
+    def _note_destroyed(self, context: dict[str, Any]) -> None:
+        if context.get("message") != _DESTROYED:
+            return
+        task = context["task"]  # in its finalizer: there is no other at its place, and its references may be dead
+        note, handle = self.notes.pop(id(task), None), self.held.pop(id(task), None)
+        if note is not None:
+            self._destroyed.append((note, _name(task), self.tracker.clock()))
+        elif handle is not None:
+            self.tracker.abandon(handle)
+
+    def look(self) -> None:
+        """Take the notes of pending tasks for handles, those of others away, and what has ended off the shelf."""
+        for key in list(self.notes):
+            self._take(key)
+        while self._destroyed:
+            note, name, at = self._destroyed.pop()
+            handle = self._handle(Note._make(note), name)
+            if handle is not None:
+                handle.released_at = at
+                self.tracker.abandoned.append(handle)
+        self.count()
+
+    def find(self, thing: object) -> TaskHandle | None:
+        """Return the handle of a task, made now if need be."""
+        note = self.notes.get(id(thing))
+        if note is not None and note[0]() is thing:
+            self._take(id(thing))
+        return super().find(thing)
+
+    def over(self, handle: TaskHandle) -> bool:
+        """Whether the task is done, or was collected after it was."""
+        task = handle.ref()
+        return task is None or task.done()
+
+    def reset(self) -> None:
+        """Forget all, in a forked child."""
+        super().reset()
+        self.notes.clear()
+        self._destroyed.clear()
+
+    def _take(self, key: int) -> None:
+        note = self.notes.pop(key, None)
+        task = note[0]() if note else None
+        if note is None or task is None or task.done():
+            return
+        handle = self._handle(Note._make(note), _name(task))
+        if handle is not None:
+            self.begin(task, handle)
+            self.tracker.hold(handle)
+            handle.acquired_at = note[1]
+
+    def _handle(self, note: Note, name: str) -> TaskHandle | None:
+        """Make a handle of a note; None for what is telemetry's, a server's or the loop's own."""
+        steps = note.steps
+        made_by = maker((code.co_filename for code, _ in steps), _TOOLS)
+        if made_by in MACHINERY or self.tracker.closed or note.context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+            self.tracker.ignored += 1
+            return None
+        handle = TaskHandle(semconv.TASK, name)
+        handle.ref, handle.runners = note.task, self
+        handle.site, handle.stack = self.tracker.sites.of(steps)
+        owner = note.maker() if note.maker else None
+        handle.task, handle.task_name = note.maker, owner.get_name() if owner else None
+        handle.span, handle.scope, handle.thread = this_span(note.context), note.scope, note.thread
+        handle.acquired_at = note.at
+        # A library's task, and one made by a callback, have nobody whose end they should not outlive.
+        handle.shared = made_by is not None or note.maker is None
+        return handle
+
+
+def _context() -> Callable[[], Context]:
+    """Return the least costly way to OpenTelemetry's current context."""
+    variable = getattr(_RUNTIME_CONTEXT, "_current_context", None)
+    return variable.get if isinstance(variable, ContextVar) else get_current
+
+
+def _above(frame: FrameType | None) -> Stack:
+    steps: list[tuple[CodeType, int]] = []
+    while frame is not None and frame.f_code is not _ROOT and len(steps) < REACH:
+        steps.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(steps)
+
+
+def _hide(task: Any) -> None:
+    """Take our own frame out of what debug mode shows of a task's origin."""
+    if task._source_traceback[-1].filename == __file__:  # noqa: SLF001  (asyncio's own last line is taken out so)
+        del task._source_traceback[-1]  # noqa: SLF001
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    """Return the name that the program gave it, else that of its coroutine."""
+    name = task.get_name()
+    if _DEFAULT_NAME.fullmatch(name):
+        name = getattr(task.get_coro(), "__qualname__", name)
+    return name
+
+
+class TasksInstrumentor(Instrumentor):
+    """Watches the tasks of asyncio's loops and of uvloop's."""
+
+    handles = (TaskHandle,)
+    _tasks: Tasks
+
+    def points(self, running: Runtime) -> list[Point]:
+        """Return the table."""
+        self._tasks = watched = Tasks(running)
+        running.finders.append(watched.find)
+        running.tracker.chores.append(watched.look)
+        running.tracker.resets.append(watched.reset)
+        loops = (("asyncio.base_events", "BaseEventLoop"), ("uvloop", "Loop"))
+        return [
+            point
+            for module, loop in loops
+            for point in (
+                Point(module, f"{loop}.call_exception_handler", watched.complain, module),
+                Point(module, f"{loop}.create_task", watched.create_task, module, direct=True),
+            )
+        ]
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        running = self._running
+        super()._uninstrument(**kwargs)
+        if running is not None:
+            running.tracker.chores.remove(self._tasks.look)
+            running.tracker.resets.remove(self._tasks.reset)
