@@ -18,7 +18,8 @@ def url():
 
 
 def server():
-    return url().rpartition("/")[2].rpartition("@")[2]
+    address = servers.Address.of(url())
+    return f"{address.host}:{address.port}"
 
 
 def fill():
