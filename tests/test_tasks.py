@@ -148,7 +148,7 @@ def test_those_that_end_within_the_grace_are_none(watched):
     assert watched.verdicts == []
 
 
-def test_one_that_somebody_awaits_is_in_use_until_nobody_does(watched):
+def test_one_that_somebody_awaits_is_in_use(watched):
     async def wait(kept):
         await asyncio.gather(*kept)
 
@@ -161,7 +161,7 @@ def test_one_that_somebody_awaits_is_in_use_until_nobody_does(watched):
         watched.settle()
         assert watched.verdicts == []
         waiting[0].cancel()  # which cancels what it waits for, too
-        await asyncio.sleep(0.01)
+        await asyncio.wait([*waiting, *kept])
         assert pending(watched) == []
 
     run(main())
