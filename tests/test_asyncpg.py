@@ -135,7 +135,7 @@ def test_each_end_of_a_connection_ends_the_hold(rig, end):
             elif end == "lost":
                 pid, other = kept.get_server_pid(), await pool.acquire()
                 await other.execute("select pg_terminate_backend($1)", pid)
-                await until(kept._con.is_closed)
+                await until(lambda: kept._con is None or kept._con.is_closed())
                 await pool.release(other)
                 await pool.release(kept)
                 await until(lambda: not rig.held)

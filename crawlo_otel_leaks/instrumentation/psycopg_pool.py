@@ -1,7 +1,4 @@
-"""psycopg_pool: connections out of its pools, sync and asyncio, null pools too.
-
-A connection that is dropped is collected, while its pool counts it as out for ever.
-"""
+"""psycopg_pool: connections out of its pools, which count one that is dropped as out for ever; sync and asyncio."""
 
 from __future__ import annotations
 
