@@ -83,7 +83,7 @@ class RunnerHandle(Handle):
 
     def progress(self) -> Progress:
         """Tell use by its steps, unless its line has left a crowd."""
-        if self.needed():
+        if self.needed() or self.runners.over(self):  # over since the tick began, which may be long for a busy process
             return Progress(object())
         return Progress(None if self.runners.alive[self.site] >= CROWD else self.step())
 
