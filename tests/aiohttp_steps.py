@@ -8,7 +8,7 @@ import time
 
 from opentelemetry import trace
 
-from crawlo_otel_leaks.instrumentation.aiohttp import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle
 
 tracer = trace.get_tracer("tests")
 LEAK = ("http.connection", "owner_finished")

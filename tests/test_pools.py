@@ -9,7 +9,8 @@ import pytest
 from opentelemetry import trace
 
 from crawlo_otel_leaks import blame
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
+from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.pool import Limits, Pool, Pools
 
 

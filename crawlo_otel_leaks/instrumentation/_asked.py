@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
+    from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+    from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 
 
 def asked(watch: PoolWatch, frame: FrameType) -> ConnectionHandle | None:

@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch, Waiting
+from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch, Waiting
 from crawlo_otel_leaks.model import Progress
 from crawlo_otel_leaks.pool import Limits
 

@@ -10,8 +10,9 @@ import wrapt
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
+from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle, kept_by_another
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.instrumentation._wrapping import Point
 from crawlo_otel_leaks.pool import Limits
 

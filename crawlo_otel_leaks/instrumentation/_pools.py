@@ -8,55 +8,21 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.blame import explain, note, of_pool, tell
-from crawlo_otel_leaks.instrumentation import _descriptors
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.pool import Limits, Pool, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
 
+    from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
 
     Wrapped = Callable[..., Any]
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
-
-
-class ConnectionHandle(Handle):
-    """A connection that was taken out of a pool, or opened."""
-
-    __slots__ = ("connection", "pool", "watch")
-    connection: weakref.ref[Any] | None
-    pool: Pool
-    watch: PoolWatch
-
-    def busy(self) -> bool:
-        """Whether a command runs on it right now, as far as the library shows that."""
-        connection = self.referent()
-        return connection is not None and self.watch.working(connection)
-
-    def progress(self) -> Progress:
-        """Tell use by what the library counts."""
-        connection = self.referent()
-        token = None if connection is None else self.watch.used(connection)
-        return Progress(token, visible=token is not None or self.watch.use_is_seen)
-
-    def descriptors(self) -> Iterable[int]:
-        """Return the descriptor of the socket below, as far as the library shows that."""
-        connection = self.referent()
-        return () if connection is None else _descriptors.of(self.watch.socket(connection))
-
-    def loop_closed(self) -> bool:
-        """Whether the event loop is closed in which alone it could be given back."""
-        loop = self.watch.loop(self.referent())
-        return loop is not None and bool(loop.is_closed())
-
-    def referent(self) -> object | None:
-        """Return the connection while it lives."""
-        return self.connection() if self.connection else None
 
 
 class PoolWatch:

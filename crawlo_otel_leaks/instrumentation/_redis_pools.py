@@ -8,7 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, PoolWatch
+from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.model import Progress
 from crawlo_otel_leaks.owner import span_finished
 from crawlo_otel_leaks.pool import Limits, Pool

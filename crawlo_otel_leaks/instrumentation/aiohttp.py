@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.blame import explain
-from crawlo_otel_leaks.instrumentation import _descriptors
+from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle, LoopHandle, SessionHandle
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import FrameType
-
-    from typing_extensions import Self
 
     from crawlo_otel_leaks.runtime import Runtime
     from crawlo_otel_leaks.tracker import Tracker
@@ -27,97 +25,6 @@ if TYPE_CHECKING:
     Keywords = dict[str, Any]
 
 T = TypeVar("T")
-
-
-class _LoopHandle(Handle):
-    """A handle for one of aiohttp's objects, which all belong to a loop and go through a connector."""
-
-    __slots__ = ("connector", "loop", "ref")
-    connector: int
-    """Identity of the connector, whose closing ends all that goes through it."""
-    loop: weakref.ref[Any]
-    ref: weakref.ref[Any]
-
-    def of(self, thing: Any, connector: object) -> Self:
-        """Refer to the object, weakly."""
-        self.ref = weakref.ref(thing)
-        self.loop = weakref.ref(thing._loop)  # noqa: SLF001  (aiohttp has no public name for it)
-        self.connector = id(connector)
-        return self
-
-    def loop_closed(self) -> bool:
-        """Whether the object's loop is closed, or gone."""
-        loop = self.loop()
-        return loop is None or loop.is_closed()
-
-    def referent(self) -> object | None:
-        """Return the object while it lives."""
-        return self.ref()
-
-
-class SessionHandle(_LoopHandle):
-    """A ClientSession that is not closed."""
-
-    __slots__ = ("requests",)
-    shareable = True
-
-    def of(self, thing: Any, connector: object) -> Self:
-        """Refer to the session, weakly, before its first request."""
-        self.requests = 0
-        return super().of(thing, connector)
-
-    def progress(self) -> Progress:
-        """Tell use by the number of requests."""
-        return Progress(self.requests, untouched=self.requests == 0)
-
-    def descriptors(self) -> Iterable[int]:
-        """Return those of the idle connections that its connector keeps."""
-        kept = getattr(getattr(self.ref(), "_connector", None), "_conns", {})
-        protocols = [entry[0] for entries in list(kept.values()) for entry in list(entries)]
-        return [number for one in protocols for number in _descriptors.of(getattr(one, "transport", None))]
-
-
-class ConnectionHandle(_LoopHandle):
-    """A connector slot, held by a response or websocket."""
-
-    __slots__ = ("websocket",)
-    websocket: weakref.ref[Any]
-
-    def of(self, thing: Any, connector: object) -> Self:
-        """Refer to the connection, weakly, before it may become a websocket's."""
-        self.websocket = _NONE
-        return super().of(thing, connector)
-
-    def progress(self) -> Progress:
-        """Tell use by the bytes that came in, those that were read, and those that a websocket sent."""
-        protocol = self._protocol()
-        if protocol is None:
-            return Progress(visible=False)
-        payload = getattr(protocol, "_payload", None)
-        counts = tuple(getattr(payload, name, 0) for name in ("total_bytes", "_size", "_cursor"))
-        sent = getattr(getattr(self.websocket(), "_writer", None), "_output_size", 0)
-        return Progress((id(payload), *counts, sent), visible=not getattr(protocol, "upgraded", False))
-
-    def busy(self) -> bool:
-        """Whether somebody awaits a message, or bytes of a body, right now."""
-        protocol = self._protocol()
-        waiting = (protocol, getattr(protocol, "_payload", None))
-        receiving = getattr(self.websocket(), "_waiting", False)  # a future in 3.9, a flag later
-        return bool(receiving) or any(getattr(one, "_waiter", None) is not None for one in waiting)
-
-    def descriptors(self) -> Iterable[int]:
-        """Return the descriptor of the socket below."""
-        return _descriptors.of(getattr(self._protocol(), "transport", None))
-
-    def _protocol(self) -> Any:
-        return getattr(self.ref(), "_protocol", None)
-
-
-class _Nothing:
-    """What a dead reference refers to."""
-
-
-_NONE: weakref.ref[Any] = weakref.ref(_Nothing())
 
 
 class _Client:
@@ -130,8 +37,8 @@ class _Client:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._requests = Origins()
-        self._open: dict[int, _LoopHandle] = {}
-        self._through: dict[int, dict[int, _LoopHandle]] = {}
+        self._open: dict[int, LoopHandle] = {}
+        self._through: dict[int, dict[int, LoopHandle]] = {}
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a session, connection, response or websocket."""
@@ -223,7 +130,7 @@ class _Client:
             self._through.pop(handle.connector, None)
         end(handle)
 
-    def _begin(self, thing: object, handle: _LoopHandle) -> None:
+    def _begin(self, thing: object, handle: LoopHandle) -> None:
         self._open[id(thing)] = handle
         mates = self._through.get(handle.connector, {})
         mates[id(thing)] = handle

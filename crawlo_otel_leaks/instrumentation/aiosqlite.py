@@ -14,7 +14,7 @@ from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 if TYPE_CHECKING:
     from types import FrameType
 
-    from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle
+    from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.runtime import Runtime
 
     Arguments = tuple[Any, ...]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle
+    from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.runtime import Runtime
 
 KEPT: Final = 64

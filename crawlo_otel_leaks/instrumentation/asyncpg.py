@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks.instrumentation._asked import asked
-from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle, Waiting
+from crawlo_otel_leaks.instrumentation._pools import Waiting
 from crawlo_otel_leaks.instrumentation._postgres import (
     OpenedHandle,
     PooledHandle,
@@ -25,6 +25,7 @@ from crawlo_otel_leaks.pool import Limits, Pool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
 

@@ -12,7 +12,7 @@ from crawlo_otel_leaks.instrumentation._pools import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
 if TYPE_CHECKING:
-    from crawlo_otel_leaks.instrumentation._pools import ConnectionHandle
+    from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.pool import Pool
     from crawlo_otel_leaks.runtime import Runtime
 

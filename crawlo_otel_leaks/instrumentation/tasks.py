@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation._awaited import awaited, referred
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import current_scope, this_span, this_thread
@@ -72,7 +73,7 @@ class TaskHandle(RunnerHandle):
 
     def needed(self) -> bool:
         """Whether somebody awaits it, by itself or in a group."""
-        return _awaited(self.ref())
+        return awaited(self.ref())
 
     def step(self) -> object:
         """Return what it waits for."""
@@ -84,40 +85,12 @@ class TaskHandle(RunnerHandle):
             if deeper is None:
                 break
             waits = deeper
-        return object() if waits is None else _referred(waits)
+        return object() if waits is None else referred(waits)
 
     def loop_closed(self) -> bool:
         """Whether nothing will ever run it again."""
         task = self.ref()
         return task is not None and not task.done() and task.get_loop().is_closed()
-
-
-def _referred(thing: Any) -> object:
-    try:
-        return weakref.ref(thing)  # an id could be another's by the next look
-    except TypeError:
-        return id(thing)
-
-
-def _awaited(future: Any) -> bool:
-    return any(_waits(callback) for callback, _ in getattr(future, "_callbacks", None) or ())
-
-
-def _waits(callback: Any) -> bool:
-    """Whether a done callback is that of somebody who waits: a task, or one of asyncio's tools that is awaited."""
-    callback = getattr(callback, "func", callback)
-    bound = getattr(callback, "__self__", None)
-    if isinstance(bound, asyncio.Future):
-        return True
-    module = str(getattr(callback, "__module__", None) or type(bound).__module__)
-    if module.partition(".")[0] not in ("asyncio", "anyio", "uvloop"):
-        return False
-    # What gather and shield return is a future of their own, which somebody awaits or does not.
-    code, cells = getattr(callback, "__code__", None), getattr(callback, "__closure__", None) or ()
-    inside = dict(zip(getattr(code, "co_freevars", ()), cells, strict=False))
-    if "inner" in inside:  # shield's own, on its future
-        return False
-    return _awaited(inside["outer"].cell_contents) if "outer" in inside else True
 
 
 class Tasks(Runners[TaskHandle]):

@@ -48,7 +48,15 @@ LIBRARIES = {
     "SQLAlchemy": Library(
         ("1.4", "2.0", "2.1"),
         "test_sqlalchemy*.py",
-        (*POSTGRES, "greenlet", "asyncpg", "psycopg2-binary", "aiosqlite", "opentelemetry-instrumentation-sqlalchemy"),
+        (
+            *POSTGRES,
+            "greenlet",
+            "asyncpg<0.30",  # what the asyncio of 1.4 knows
+            "psycopg[binary]",
+            "psycopg2-binary",
+            "aiosqlite<0.22",
+            "opentelemetry-instrumentation-sqlalchemy",
+        ),
     ),
     "asyncpg": Library(
         ("0.27", "0.28", "0.29", "0.30", "0.31", "0.32"),
