@@ -21,10 +21,11 @@ INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 # A program has 10 s of grace in none of these tests, and needs no ticks unless it asks for them.
 _QUICK = {"GRACE": "0.05", "SCAN_INTERVAL": "0.05"}
 
-# Contrib takes half a second to import, and some of it writes to stderr what it does not support; and for what
-# comes after our files in the loader's order, it reads files that the numbers would show.
-_CONTRIB = [one.name for one in entry_points(group="opentelemetry_instrumentor") if "crawlo_leaks" not in one.name]
-_DISABLED = ", ".join([*_CONTRIB, "crawlo_leaks_redis", "crawlo_leaks_valkey"])
+_NAMES = [one.name for one in entry_points(group="opentelemetry_instrumentor")]
+# Contrib takes half a second to import, and some of it writes to stderr what it does not support.
+_CONTRIB = ", ".join(name for name in _NAMES if "crawlo_leaks" not in name)
+FILES_ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ", ".join(n for n in _NAMES if n != "crawlo_leaks_files")}
+"""For what comes after our files in the loader's order, it reads files that the numbers would show."""
 
 
 def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -> dict[str, str]:
@@ -34,7 +35,7 @@ def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -
         "OTEL_SERVICE_NAME": "leaky-app",
         "OTEL_EXPORTER_OTLP_PROTOCOL": receiver.protocol if receiver else "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint if receiver else "http://127.0.0.1:9",
-        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": _DISABLED,
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": _CONTRIB,
     }
     if receiver is None:
         otel.update(dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"))

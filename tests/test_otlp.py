@@ -63,7 +63,7 @@ def _leaky(receiver, where, **settings):
 def told(request, tmp_path_factory):
     """One run for each protocol; the tests look at what it sent."""
     with RECEIVERS[request.param]() as receiver:
-        receiver.began, receiver.ended = _leaky(receiver, tmp_path_factory.mktemp("otlp"))
+        receiver.began, receiver.ended = _leaky(receiver, tmp_path_factory.mktemp("otlp"), **programs.FILES_ALONE)
         yield receiver
 
 

@@ -278,7 +278,7 @@ def work():
         if not pid:
             with pymongo.MongoClient({url()!r}) as own:
                 assert own.tests.numbers.find_one({{}})["number"] == 0
-            os._exit(3) if any(runtime.current().tracker.held()) else os._exit(4)
+            os._exit(3) if runtime.current().tracker.count("db.connection") else os._exit(4)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         cursor.close()
     client.close()
