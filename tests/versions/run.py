@@ -54,7 +54,7 @@ LIBRARIES = {
             "asyncpg<0.30",  # what the asyncio of 1.4 knows
             "psycopg[binary]",
             "psycopg2-binary",
-            "aiosqlite<0.22",
+            "aiosqlite",
             "opentelemetry-instrumentation-sqlalchemy",
         ),
     ),
