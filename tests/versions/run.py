@@ -1,6 +1,6 @@
 """Run the tests of the watched libraries on every supported line of each.
 
-`python tests/versions/run.py [--library NAME]... [--cache PATH] [--python PATH]`. Each line gets a virtual
+`python tests/versions/run.py [--library NAME]... [--ends] [--cache PATH] [--python PATH]`. Each line gets a virtual
 environment, which is kept in the cache and used again. Exit code 1: a test failed somewhere; 2: an
 environment could not be made.
 """
@@ -102,7 +102,8 @@ class Result(NamedTuple):
 def main() -> int:
     options = _options()
     python, cache = Path(options.python), Path(options.cache)
-    tables = {name: _test(name, cache, python) for name in options.library or LIBRARIES}
+    names = options.library or LIBRARIES
+    tables = {name: _test(name, cache, python, ends=options.ends) for name in names}
     for name, results in tables.items():
         _print_table(name, results, _python_version(python))
     return int(any(result.failed for results in tables.values() for result in results))
@@ -112,14 +113,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = os.environ.get(CACHE) or str(ROOT / ".cache" / "versions")
     parser.add_argument("--library", action="append", choices=LIBRARIES, help="may be repeated; default: all")
+    parser.add_argument("--ends", action="store_true", help="of each library the oldest and the newest line alone")
     parser.add_argument("--cache", default=default, help=f"folder of the environments (also ${CACHE}): %(default)s")
     parser.add_argument("--python", default=sys.executable, help="interpreter to test with: %(default)s")
     return parser.parse_args()
 
 
-def _test(name: str, cache: Path, python: Path) -> list[Result]:
+def _test(name: str, cache: Path, python: Path, *, ends: bool) -> list[Result]:
     results = []
-    for line, version in _releases(name, python).items():
+    releases = list(_releases(name, python).items())
+    for line, version in [releases[0], *releases[1:][-1:]] if ends else releases:
         began = time.monotonic()
         environment = _environment(cache, python, name, version) if version else None
         result = _run(environment, name, version) if environment else Result(version or f"{line}.*", remark=NO_WHEEL)
