@@ -52,7 +52,7 @@ def test_who_wrapped_ours_is_passed_through_after_uninstrument(rig, monkeypatch)
 
 
 @with_each_loop
-def test_tasks_are_the_very_same_and_all_tasks_too(watched, loop):
+def test_tasks_are_the_very_same_and_all_tasks_too(tasks_watched, loop):
     async def main():
         made = []
         asyncio.get_running_loop().set_task_factory(factory(made))
@@ -75,10 +75,10 @@ def test_tasks_are_the_very_same_and_all_tasks_too(watched, loop):
 
 
 @with_each_loop
-def test_a_task_dies_as_soon_as_it_is_dropped(watched, loop):
+def test_a_task_dies_as_soon_as_it_is_dropped(tasks_watched, loop):
     async def main():
         task = asyncio.create_task(asyncio.sleep(0))
-        watched.runtime.tick()
+        tasks_watched.runtime.tick()
         await task
         ref = weakref.ref(task)
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ def test_a_task_dies_as_soon_as_it_is_dropped(watched, loop):
 
 
 @with_each_loop
-def test_what_create_task_refuses_it_refuses_as_before(watched, loop):
+def test_what_create_task_refuses_it_refuses_as_before(tasks_watched, loop):
     async def main():
         with pytest.raises(TypeError, match="a coroutine was expected"):
             asyncio.get_running_loop().create_task(7)
@@ -109,10 +109,10 @@ def test_what_create_task_refuses_it_refuses_as_before(watched, loop):
     with pytest.raises(RuntimeError, match="Event loop is closed"):
         closed.create_task(coro)
     coro.close()
-    assert pending(watched) == []
+    assert pending(tasks_watched) == []
 
 
-def test_a_tasks_failure_is_its_own(watched):
+def test_a_tasks_failure_is_its_own(tasks_watched):
     async def fail():
         raise LookupError("mine")
 
@@ -123,7 +123,7 @@ def test_a_tasks_failure_is_its_own(watched):
     run(main())
 
 
-def test_context_variables_are_those_of_the_maker(watched):
+def test_context_variables_are_those_of_the_maker(tasks_watched):
     variable = contextvars.ContextVar("variable", default="none")
 
     async def look():
@@ -144,7 +144,7 @@ def test_context_variables_are_those_of_the_maker(watched):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
-def test_eager_tasks_run_at_once_and_are_held_only_if_they_wait(watched):
+def test_eager_tasks_run_at_once_and_are_held_only_if_they_wait(tasks_watched):
     async def at_once():
         return asyncio.current_task()
 
@@ -154,15 +154,15 @@ def test_eager_tasks_run_at_once_and_are_held_only_if_they_wait(watched):
         assert done.done()
         assert done.result() is done
         waiting = asyncio.create_task(stuck())
-        assert [handle.referent() for handle in pending(watched)] == [waiting]
+        assert [handle.referent() for handle in pending(tasks_watched)] == [waiting]
         await cancelled([waiting])
 
     run(main())
-    assert pending(watched) == []
+    assert pending(tasks_watched) == []
 
 
 @pytest.mark.parametrize("loop", ["asyncio, debug", "uvloop, debug"])
-def test_debug_mode_shows_no_frame_of_ours(watched, loop):
+def test_debug_mode_shows_no_frame_of_ours(tasks_watched, loop):
     async def main():
         task = asyncio.create_task(stuck())
         origins = [frame.filename for frame in task._source_traceback]
@@ -173,7 +173,7 @@ def test_debug_mode_shows_no_frame_of_ours(watched, loop):
     run(main(), loop)
 
 
-def test_notes_of_tasks_that_have_ended_do_not_pile_up(watched):
+def test_notes_of_tasks_that_have_ended_do_not_pile_up(tasks_watched):
     notes = TasksInstrumentor()._tasks.notes
 
     async def main():
@@ -182,37 +182,37 @@ def test_notes_of_tasks_that_have_ended_do_not_pile_up(watched):
         assert len(notes) < 200
 
     run(main())
-    watched.runtime.tick()
+    tasks_watched.runtime.tick()
     assert notes == {}
 
 
-def test_tasks_at_one_place_in_memory_are_all_released(watched):
+def test_tasks_at_one_place_in_memory_are_all_released(tasks_watched):
     async def main():
         for _ in range(50):
             task = asyncio.create_task(stuck())
             await asyncio.sleep(0)
-            assert len(pending(watched)) == 1
+            assert len(pending(tasks_watched)) == 1
             await cancelled([task])
             del task
 
     run(main())
-    watched.runtime.tick()
-    assert len(watched.recorder.released_handles) == 50
+    tasks_watched.runtime.tick()
+    assert len(tasks_watched.recorder.released_handles) == 50
 
 
-def test_a_forked_child_forgets_its_parents_tasks(watched):
+def test_a_forked_child_forgets_its_parents_tasks(tasks_watched):
     async def main():
         kept = []
         await leave(kept)
-        assert len(pending(watched)) == 1
+        assert len(pending(tasks_watched)) == 1
         await leave(kept)
-        watched.runtime.tracker.clear()  # as in a child
-        assert pending(watched) == []
+        tasks_watched.runtime.tracker.clear()  # as in a child
+        assert pending(tasks_watched) == []
         await cancelled(kept)
 
     run(main())
-    watched.settle()
-    assert watched.verdicts == []
+    tasks_watched.settle()
+    assert tasks_watched.verdicts == []
 
 
 LATE = """

@@ -29,19 +29,19 @@ async def pass_time(rig, seconds):
 
 
 @pytest.mark.parametrize(("work", "expected"), [(steps, []), (stuck, [LEAK] * 2)])
-def test_what_goes_on_is_work_in_progress_and_what_is_stuck_is_none(watched, work, expected):
+def test_what_goes_on_is_work_in_progress_and_what_is_stuck_is_none(tasks_watched, work, expected):
     async def main():
         kept = []
         for _ in range(2):
             await in_a_request(leave(kept, work))
-        await pass_time(watched, 40)
-        assert watched.verdicts == expected
+        await pass_time(tasks_watched, 40)
+        assert tasks_watched.verdicts == expected
         await cancelled(kept)
 
     run(main())
 
 
-def test_one_that_awaits_another_goes_on_with_it(watched):
+def test_one_that_awaits_another_goes_on_with_it(tasks_watched):
     async def through():
         await asyncio.create_task(steps())
 
@@ -49,39 +49,39 @@ def test_one_that_awaits_another_goes_on_with_it(watched):
         kept = []
         for _ in range(2):
             await in_a_request(leave(kept, through))
-        await pass_time(watched, 40)
+        await pass_time(tasks_watched, 40)
         await cancelled(kept)
 
     run(main())
-    assert watched.verdicts == []
+    assert tasks_watched.verdicts == []
 
 
-def test_a_crowd_that_outlives_its_makers_is_no_work_in_progress(watched):
+def test_a_crowd_that_outlives_its_makers_is_no_work_in_progress(tasks_watched):
     async def main():
         kept = []
         for _ in range(CROWD):
             await in_a_request(leave(kept, steps))
-        await pass_time(watched, 40)
+        await pass_time(tasks_watched, 40)
         await cancelled(kept)
 
     run(main())
-    assert watched.verdicts == [LEAK] * CROWD
+    assert tasks_watched.verdicts == [LEAK] * CROWD
 
 
-def test_a_line_whose_tasks_end_late_is_given_the_time_they_take(watched):
+def test_a_line_whose_tasks_end_late_is_given_the_time_they_take(tasks_watched):
     async def main():
         kept = []
         await in_a_request(leave(kept))
-        watched.pass_time(100, steps=20)
+        tasks_watched.pass_time(100, steps=20)
         await cancelled(kept)  # it took 100 s, and ended
-        watched.runtime.tick()
+        tasks_watched.runtime.tick()
         kept.clear()
         for _ in range(3):
             await in_a_request(leave(kept))
-        watched.pass_time(150, steps=30)
-        assert watched.verdicts == []
-        watched.pass_time(250, steps=50)
-        assert watched.verdicts == [LEAK] * 3
+        tasks_watched.pass_time(150, steps=30)
+        assert tasks_watched.verdicts == []
+        tasks_watched.pass_time(250, steps=50)
+        assert tasks_watched.verdicts == [LEAK] * 3
         await cancelled(kept)
 
     run(main())
@@ -92,16 +92,16 @@ class TestThreshold:
     def settings(self):
         return Settings(grace=GRACE, scan_interval=1.0, thresholds={**DEFAULT_THRESHOLDS, "task": 60.0})
 
-    def test_a_threshold_of_ones_own_tells_idle_from_slow(self, watched):
+    def test_a_threshold_of_ones_own_tells_idle_from_slow(self, tasks_watched):
         async def main():
             kept = []
             await leave(kept, steps)
             await leave(kept, stuck)
-            await pass_time(watched, 150)
+            await pass_time(tasks_watched, 150)
             await cancelled(kept)
 
         run(main())
-        told = {(leak.name, leak.reason) for leak in watched.recorder.opened_leaks}
+        told = {(leak.name, leak.reason) for leak in tasks_watched.recorder.opened_leaks}
         assert told == {("steps", Reason.SLOW), ("stuck", Reason.HELD_TOO_LONG)}
 
 
@@ -120,7 +120,7 @@ def library(name):
 
 
 @pytest.mark.parametrize(("name", "held", "ignored"), [("uvicorn", 0, 2), ("aiohttp", 0, 2), ("somelib", 2, 0)])
-def test_a_servers_tasks_are_ignored_and_a_librarys_have_no_owner(watched, name, held, ignored):
+def test_a_servers_tasks_are_ignored_and_a_librarys_have_no_owner(tasks_watched, name, held, ignored):
     serve = library(name)
 
     async def ask(kept):
@@ -130,16 +130,16 @@ def test_a_servers_tasks_are_ignored_and_a_librarys_have_no_owner(watched, name,
         kept = []
         for _ in range(2):
             await in_a_request(ask(kept))
-        assert len(pending(watched)) == held
-        assert watched.runtime.tracker.ignored == ignored + 1  # the program's own, which the loop made
-        watched.settle()
+        assert len(pending(tasks_watched)) == held
+        assert tasks_watched.runtime.tracker.ignored == ignored + 1  # the program's own, which the loop made
+        tasks_watched.settle()
         await cancelled(kept)
 
     run(main())
-    assert watched.verdicts == []
+    assert tasks_watched.verdicts == []
 
 
-def test_a_callbacks_tasks_have_no_owner(watched):
+def test_a_callbacks_tasks_have_no_owner(tasks_watched):
     async def main():
         kept = []
 
@@ -152,15 +152,15 @@ def test_a_callbacks_tasks_have_no_owner(watched):
 
         await in_a_request(ask())
         await asyncio.sleep(0)
-        watched.settle()
-        assert len(pending(watched)) == 2
+        tasks_watched.settle()
+        assert len(pending(tasks_watched)) == 2
         await cancelled(kept)
 
     run(main())
-    assert watched.verdicts == []
+    assert tasks_watched.verdicts == []
 
 
-def test_connection_handlers_of_asyncios_streams_are_the_loops(watched):
+def test_connection_handlers_of_asyncios_streams_are_the_loops(tasks_watched):
     served = []
 
     async def handle(reader, writer):
@@ -176,8 +176,8 @@ def test_connection_handlers_of_asyncios_streams_are_the_loops(watched):
             if served:
                 break
             await asyncio.sleep(0.01)
-        assert pending(watched) == []
-        assert watched.runtime.tracker.ignored == 2  # beside the program's own
+        assert pending(tasks_watched) == []
+        assert tasks_watched.runtime.tracker.ignored == 2  # beside the program's own
         writer.close()
         listening.close()
         await asyncio.wait(served)

@@ -8,7 +8,7 @@ from crawlo_otel_leaks.instrumentation.tasks import TasksInstrumentor
 
 
 @pytest.fixture
-def watched(rig):
+def tasks_watched(rig):
     """Tasks are watched."""
     TasksInstrumentor().instrument()
     rig.runtime.tick()
