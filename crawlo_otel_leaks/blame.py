@@ -181,6 +181,6 @@ def note(error: BaseException, exhaustion: Exhaustion) -> bool:
     if hasattr(error, "add_note"):
         error.add_note(text)
     else:
-        error.__notes__ = [*notes, text]  # PEP 678's name, before 3.11
+        setattr(error, "__notes__", [*notes, text])  # noqa: B010  (PEP 678's name, which 3.10 has no type for)
         _logger.warning("crawlo_otel_leaks: %s", text)
     return True
