@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
-from crawlo_otel_leaks.instrumentation._pools import PoolWatch, Waiting
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.model import Progress
-from crawlo_otel_leaks.pool import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,34 +66,7 @@ class ConnectWatch(PoolWatch):
         """Return the `server:port/namespace` that the arguments of a connect name; never a secret."""
         raise NotImplementedError
 
-    def limits(self, pool: Any) -> Limits:
-        """Return none: only the server knows them."""
-        del pool
-        return Limits()
-
     # -- wrappers ---------------------------------------------------------------------------------------
-
-    def connect(self, wrapped: Wrapped, instance: object, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of a function that returns an open connection."""
-        del instance
-        frame = sys._getframe(1)  # noqa: SLF001
-        if kept_by_another(frame):
-            return wrapped(*args, **kwargs)
-        with Waiting(self, (args, kwargs), frame) as wait:
-            connection = wrapped(*args, **kwargs)
-            wait.got(connection)
-        return connection
-
-    async def connect_async(self, wrapped: Wrapped, instance: object, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of a coroutine that returns an open connection."""
-        del instance
-        frame = sys._getframe(1)  # noqa: SLF001
-        if kept_by_another(frame):
-            return await wrapped(*args, **kwargs)
-        with Waiting(self, (args, kwargs), frame) as wait:
-            connection = await wrapped(*args, **kwargs)
-            wait.got(connection)
-        return connection
 
     def close(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a method that closes the connection."""
