@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crawlo_otel_leaks.instrumentation._pools import Waiting
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

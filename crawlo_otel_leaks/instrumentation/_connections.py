@@ -85,6 +85,10 @@ class ConnectWatch(PoolWatch):
         args, kwargs = thing
         return self.pools.server(self.kind, self.target(args, kwargs), semconv.POOL_METRICS)
 
+    def _collected(self, key: int, handle: ConnectionHandle) -> None:
+        handle.pool.held.pop(handle, None)  # in no pool, it is charged to none
+        super()._collected(key, handle)
+
     def holding(self, pool: Pool) -> Sequence[Handle]:
         """Return what is open to a server, out of pools too."""
         return [handle for one in self.pools if one.name == pool.name for handle in list(one.held)]

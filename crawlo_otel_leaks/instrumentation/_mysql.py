@@ -6,8 +6,6 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-import wrapt
-
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
-    from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.pool import Pool
     from crawlo_otel_leaks.runtime import Runtime
 
@@ -79,12 +76,6 @@ class MySQLWatch(PoolWatch):
         handle = self._handles.get(id(connection))
         return None if handle is None else (handle.uses, getattr(connection, "_next_seq_id", None))
 
-    def find(self, thing: object) -> Handle | None:
-        """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
-        while isinstance(thing, wrapt.BaseObjectProxy):
-            thing = thing.__wrapped__
-        return super().find(thing)
-
     def enter(self, pool: Pool, connection: Any, handle: Any) -> None:
         """Hold a connection; one that is opened again was closed before."""
         self.gave_back(connection)
@@ -120,15 +111,6 @@ class AsyncPools(MySQLWatch):
         """Stand in front of the method that returns a coroutine for a connection."""
         wait = Asked(self, pool, self.asked(sys._getframe(1)))  # noqa: SLF001
         return awaited(wrapped, wait, args, kwargs)
-
-    def terminate(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of the method that closes what is out."""
-        self.safely("terminate", self._terminated, pool)
-        return wrapped(*args, **kwargs)
-
-    def _terminated(self, pool: Any) -> None:
-        for handle in list(self.pool_of(pool).held):
-            self.gave_back(handle.referent())
 
     async def fill(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of the coroutine that opens connections for the pool."""

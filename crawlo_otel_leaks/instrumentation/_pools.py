@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from crawlo_otel_leaks.blame import explain, note, of_pool, tell
+import wrapt
+
+from crawlo_otel_leaks.blame import note, of_pool, tell
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
-from crawlo_otel_leaks.pool import Limits, Pool, Wait
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
+from crawlo_otel_leaks.pool import Limits, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType, TracebackType
-
-    from typing_extensions import Self
+    from types import FrameType
 
     from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.pool import Wait
     from crawlo_otel_leaks.runtime import Runtime
 
     Wrapped = Callable[..., Any]
@@ -141,10 +142,17 @@ class PoolWatch:
         self.safely("create", self._created, pool, began)
         return connection
 
+    def terminate(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Stand in front of a pool's method that closes what is out, too."""
+        self.safely("terminate", self._terminated, pool)
+        return wrapped(*args, **kwargs)
+
     # -- bookkeeping ------------------------------------------------------------------------------------
 
     def find(self, thing: object) -> Handle | None:
-        """Return the handle of a connection."""
+        """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
+        while isinstance(thing, wrapt.BaseObjectProxy):
+            thing = thing.__wrapped__
         handle = self._handles.get(id(thing))
         return handle if handle is not None and handle.referent() is thing else None
 
@@ -205,6 +213,10 @@ class PoolWatch:
     def _created(self, thing: Any, began: float) -> None:
         self.pool_of(thing).creations.append(self.tracker.clock() - began)
 
+    def _terminated(self, thing: Any) -> None:
+        for handle in list(self.pool_of(thing).held):
+            self.gave_back(handle.referent())
+
     def _collected(self, key: int, handle: ConnectionHandle) -> None:
         if self._handles.get(key) is handle:
             del self._handles[key]
@@ -225,72 +237,3 @@ class PoolWatch:
 
 def _connection(args: Arguments, kwargs: Keywords) -> object:
     return args[0] if args else next(iter(kwargs.values()), None)
-
-
-class Waiting(Wait):
-    """Asking for a connection: entered when it is asked for, left when it is there or refused.
-
-    Nothing in here may raise: the host's own result or exception is all that leaves.
-    """
-
-    __slots__ = ("_frame", "_thing", "_watch", "pool")
-    origin: ConnectionHandle
-
-    def __init__(self, watch: PoolWatch, thing: Any, frame: FrameType | None) -> None:
-        self._watch = watch
-        self._thing = thing
-        self._frame = frame
-        self.pool: Pool | None = None
-
-    def __enter__(self) -> Self:
-        """Begin to wait, unless it is telemetry that asks."""
-        try:
-            origin = self.locate()
-            if origin is not None:
-                super().__init__(origin, self._watch.tracker.clock())
-                self.pool = pool = self._watch.pool_of(self._thing)
-                pool.waiting[self] = None
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self._watch.failed("wait", error)
-        return self
-
-    def got(self, connection: Any) -> None:
-        """Tell what was asked for is there."""
-        if self.pool is not None:
-            try:
-                self._watch.enter(self.pool, connection, self.origin)
-            except Exception as error:  # noqa: BLE001  (as above)
-                self._watch.failed("acquire", error)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop waiting; if it was in vain, tell who holds what."""
-        pool = self.pool
-        if pool is None:
-            return
-        pool.waiting.pop(self, None)
-        waited = self._watch.tracker.clock() - self.since
-        if error is None:
-            pool.waits.append(waited)
-        else:
-            self._watch.safely("blame", self._refused, pool, error, waited)
-
-    def locate(self) -> ConnectionHandle | None:
-        """Return the handle that is to be held, with whoever asks for it; None if that is telemetry."""
-        frame, self._frame = self._frame, None  # it may outlive this call otherwise, and all its variables with it
-        if frame is None:
-            return None
-        handle = self._watch.new_handle(frame)
-        return handle if self._watch.tracker.locate(handle, frame) is not None else None
-
-    def _refused(self, pool: Pool, error: BaseException, waited: float) -> None:
-        cut_off = isinstance(error, asyncio.CancelledError) and waited >= self._watch.patience
-        if cut_off or self._watch.refused(self._thing, error):
-            pool.timeouts += 1
-            self._watch.blame(pool, self, error)
-        else:
-            explain(self._watch.tracker, error)

@@ -8,8 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote
 
-import wrapt
-
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
@@ -18,8 +16,6 @@ from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from crawlo_otel_leaks.model import Handle
 
     Wrapped = Callable[..., Any]
     Arguments = tuple[Any, ...]
@@ -73,12 +69,6 @@ class PostgresWatch(PoolWatch):
         """Stand in front of what every use of a connection goes through."""
         self.note_use(connection)
         return wrapped(*args, **kwargs)
-
-    def find(self, thing: object) -> Handle | None:
-        """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
-        while isinstance(thing, wrapt.BaseObjectProxy):
-            thing = thing.__wrapped__
-        return super().find(thing)
 
 
 class PostgresConnections(PostgresWatch, ConnectWatch):

@@ -120,10 +120,11 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         self._broken: set[str] = set()
         if self.library:
             running.tracker.sites.hide(self.library)
-        self._finders: list[Any] = []
-        others = list(running.finders)
+        self._hooks: list[tuple[list[Any], Any]] = []
+        hooks: tuple[list[Any], ...] = (running.finders, running.tracker.chores, running.tracker.resets)
+        before = [len(kind) for kind in hooks]
         points = self.points(running)
-        self._finders += [finder for finder in running.finders if finder not in others]
+        self._hooks += [(kind, hook) for kind, count in zip(hooks, before, strict=True) for hook in kind[count:]]
         for point in points:
             self._when_imported(point, running)
 
@@ -172,8 +173,8 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         self._live.clear()
         for parent, name, handle in reversed(self._wrapped):
             _unwrap(parent, name, handle)
-        for finder in self._finders:
-            running.finders.remove(finder)
+        for kind, hook in self._hooks:
+            kind.remove(hook)
         for held in running.tracker.held():
             if isinstance(held, self.handles):
                 held.let_go()

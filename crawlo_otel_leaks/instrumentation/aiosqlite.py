@@ -14,7 +14,6 @@ from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 if TYPE_CHECKING:
     from types import FrameType
 
-    from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.runtime import Runtime
 
     Arguments = tuple[Any, ...]
@@ -120,10 +119,6 @@ class AiosqliteWatch(ConnectWatch):
     def _use(self, handle: ThreadedHandle) -> None:
         handle.use()
         self.tracker.use(handle)
-
-    def _collected(self, key: int, handle: ConnectionHandle) -> None:
-        handle.pool.held.pop(handle, None)  # a file is charged for nothing
-        super()._collected(key, handle)
 
 
 class AiosqliteInstrumentor(Instrumentor):

@@ -10,7 +10,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks.instrumentation._asked import asked
-from crawlo_otel_leaks.instrumentation._pools import Waiting
 from crawlo_otel_leaks.instrumentation._postgres import (
     OpenedHandle,
     PooledHandle,
@@ -18,6 +17,7 @@ from crawlo_otel_leaks.instrumentation._postgres import (
     PostgresWatch,
     target,
 )
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import running_task
 from crawlo_otel_leaks.pool import Limits, Pool
@@ -48,19 +48,11 @@ class _Pooled(PooledHandle):
         """Return the proxy, which the connection names while it is out."""
         return getattr(super().referent(), "_proxy", None)
 
-    def loop_closed(self) -> bool:
-        """Whether nobody can give it back any more."""
-        return _loop_closed(super().referent())
-
 
 class _Opened(OpenedHandle):
     """A connection that the program opened itself, in an event loop."""
 
     __slots__ = ()
-
-    def loop_closed(self) -> bool:
-        """Whether nobody can close it any more."""
-        return _loop_closed(self.referent())
 
 
 class _Asking(Waiting):
@@ -222,11 +214,6 @@ def _queries(connection: Any) -> object:
 
 def _working(connection: Any) -> bool:
     return bool(getattr(getattr(connection, "_stmt_exclusive_section", None), "_acquired", False))
-
-
-def _loop_closed(connection: Any) -> bool:
-    loop = getattr(connection, "_loop", None)
-    return loop is not None and bool(loop.is_closed())
 
 
 def _is_asyncios(task: asyncio.Task[Any] | None) -> bool:

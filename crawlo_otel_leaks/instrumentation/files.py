@@ -166,3 +166,4 @@ class FilesInstrumentor(Instrumentor):
         super()._uninstrument(**kwargs)
         if note_collection in gc.callbacks:
             gc.callbacks.remove(note_collection)
+            hand_over_outlived()

@@ -10,7 +10,6 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks.instrumentation._connections import kept_by_another
-from crawlo_otel_leaks.instrumentation._pools import Waiting
 from crawlo_otel_leaks.instrumentation._postgres import (
     OpenedHandle,
     PooledHandle,
@@ -19,6 +18,7 @@ from crawlo_otel_leaks.instrumentation._postgres import (
     is_crowded,
     target,
 )
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.pool import Limits
 
@@ -92,15 +92,6 @@ class Psycopg2Pools(PostgresWatch):
         finally:
             if handle is not None:
                 self._end(handle)
-
-    def closeall(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of the pool's end, which closes what is out, too."""
-        self.safely("close", self._closed, pool)
-        return wrapped(*args, **kwargs)
-
-    def _closed(self, pool: Any) -> None:
-        for handle in list(self.pool_of(pool).held):
-            self.gave_back(handle.referent())
 
 
 class Psycopg2Connections(PostgresConnections):
@@ -190,7 +181,7 @@ class Psycopg2Instrumentor(Instrumentor):
         pools = Psycopg2Pools(running)
         opened = Psycopg2Connections(running, pools)
         return [
-            *(Point("psycopg2.pool", f"{kind}.closeall", pools.closeall, "pool") for kind in _POOLS),
+            *(Point("psycopg2.pool", f"{kind}.closeall", pools.terminate, "pool") for kind in _POOLS),
             *(Point("psycopg2.pool", f"{kind}.putconn", pools.putconn, "pool") for kind in _POOLS),
             *(Point("psycopg2.pool", f"{kind}.getconn", pools.acquire, "pool") for kind in _POOLS),
             Point("psycopg2.pool", "AbstractConnectionPool._connect", pools.create, "pool"),

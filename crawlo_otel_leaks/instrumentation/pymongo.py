@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._asked import Asked, asked
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
-from crawlo_otel_leaks.instrumentation._pools import PoolWatch, Waiting
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.pool import Limits
 

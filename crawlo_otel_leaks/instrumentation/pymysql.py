@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, kept_by_another
 from crawlo_otel_leaks.instrumentation._mysql import MySQLOpen, MySQLWatch, place
-from crawlo_otel_leaks.instrumentation._pools import Waiting
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
 if TYPE_CHECKING:

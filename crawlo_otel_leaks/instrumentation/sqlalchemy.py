@@ -12,7 +12,8 @@ import wrapt
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation import _engines
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
-from crawlo_otel_leaks.instrumentation._pools import PoolWatch, Waiting
+from crawlo_otel_leaks.instrumentation._pools import PoolWatch
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 from crawlo_otel_leaks.pool import Limits

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle, kept_by_another
-from crawlo_otel_leaks.instrumentation._pools import Waiting
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
 if TYPE_CHECKING:
@@ -76,10 +76,6 @@ class SqliteWatch(ConnectWatch):
     def find(self, thing: Any) -> Any:
         """Return the handle of a connection, or of another instrumentation's proxy around it."""
         return super().find(_bare(thing))
-
-    def _collected(self, key: int, handle: ConnectionHandle) -> None:
-        handle.pool.held.pop(handle, None)  # a file is charged for nothing
-        super()._collected(key, handle)
 
     def _choose(self, made: list[Any]) -> None:
         args, kwargs = made

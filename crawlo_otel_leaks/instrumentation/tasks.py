@@ -273,10 +273,3 @@ class TasksInstrumentor(Instrumentor):
                 Point(module, f"{loop}.create_task", watched.create_task, module, direct=True),
             )
         ]
-
-    def _uninstrument(self, **kwargs: Any) -> None:
-        running = self._running
-        super()._uninstrument(**kwargs)
-        if running is not None:
-            running.tracker.chores.remove(self._tasks.look)
-            running.tracker.resets.remove(self._tasks.reset)

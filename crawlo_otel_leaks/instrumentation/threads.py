@@ -162,10 +162,3 @@ class ThreadsInstrumentor(Instrumentor):
             Point("threading", "Thread._bootstrap_inner", threads.run, semconv.THREAD),
             Point("threading", "Thread.start", threads.start, semconv.THREAD),
         ]
-
-    def _uninstrument(self, **kwargs: Any) -> None:
-        running = self._running
-        super()._uninstrument(**kwargs)
-        if running is not None:
-            running.tracker.chores.remove(self._threads.look)
-            running.tracker.resets.remove(self._threads.reset)
