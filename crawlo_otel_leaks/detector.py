@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from crawlo_otel_leaks import holds, owner, rules, sites
 from crawlo_otel_leaks.findings import Findings
+from crawlo_otel_leaks.kinship import Kinship
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.watch import Watch
 
@@ -38,6 +39,7 @@ class Detector:
         self.settings = settings
         self.sinks = list(sinks)
         self.findings = Findings()
+        self._kin = Kinship(tracker)
         self._due: list[tuple[float, int, Watch]] = []
         self._watches: dict[Handle, Watch] = {}
         self._open: dict[Handle, Watch] = {}
@@ -49,6 +51,7 @@ class Detector:
         now = self.tracker.clock() if now is None else now
         for chore in self.tracker.chores:
             chore()
+        self._kin.begin()
         self._take_abandoned(now)
         self._take_ended_scopes(now)
         self._promote(now)
@@ -63,14 +66,17 @@ class Detector:
         frames = owner.current_frames()
         for handle in self.tracker.held():
             watch = self._watches.get(handle) or Watch(handle, self._threshold(handle))
-            facts = watch.look(now, 0.0, frames, exiting=exiting)
+            part = self._kin.holder(handle) is not None
+            facts = watch.look(now, 0.0, frames, exiting=exiting, part=part)
             self._apply(watch, self._judge(watch, facts), now)
         self._tell_released()
 
     def _take_abandoned(self, now: float) -> None:
-        for handle in _drain(self.tracker.abandoned):
+        handles = list(_drain(self.tracker.abandoned))
+        self._kin.lose(handles)
+        for handle in handles:
             watch = self._watches.get(handle) or Watch(handle, 0.0)
-            if not self._ignored(handle):
+            if not self._ignored(handle) and not self._kin.answered(handle):
                 self._apply(watch, Reason.ABANDONED, now)
             self._open.pop(handle, None)
             self._forget(watch)
@@ -118,7 +124,8 @@ class Detector:
 
     def _look_at(self, watch: Watch, now: float, frames: Mapping[int, FrameType]) -> None:
         try:
-            facts = self._facts(watch, watch.look(now, self.settings.grace, frames))
+            part = self._kin.holder(watch.handle) is not None
+            facts = self._facts(watch, watch.look(now, self.settings.grace, frames, part=part))
             self._apply(watch, self._judge(watch, facts), now)
             self._schedule(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
         except Exception as error:  # noqa: BLE001  (one that cannot be looked at must not hide the others)
@@ -153,7 +160,7 @@ class Detector:
             self.findings.reopen(watch.leak)
             self._open[watch.handle] = watch
         elif leak is None:
-            opened, finding = self.findings.open(watch.handle, reason, now)
+            opened, finding = self.findings.open(watch.handle, reason, now, self._kin.parts(watch.handle))
             watch.leak = opened
             self._open[watch.handle] = watch
             self._tell(lambda sink: sink.opened(opened, finding))

@@ -38,8 +38,8 @@ class Findings:
         self.overflow = 0
         self._ids = itertools.count(1)
 
-    def open(self, handle: Handle, reason: Reason, now: float) -> tuple[Leak, Finding]:
-        """Make a leak of a handle and count it."""
+    def open(self, handle: Handle, reason: Reason, now: float, parts: tuple[str, ...] = ()) -> tuple[Leak, Finding]:
+        """Make a leak of a handle, which holds `parts` in turn, and count it."""
         site = handle.site
         site.leaked = True
         leak = Leak(
@@ -50,6 +50,7 @@ class Findings:
             name=handle.label(),
             owner=owner.describe(handle),
             stack=sites.resolve(handle.stack or site.sample),
+            holds=parts,
             acquired_at=handle.acquired_at,
             detected_at=handle.released_at or now,
         )

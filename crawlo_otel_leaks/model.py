@@ -95,6 +95,8 @@ class Scope:
     attributes: dict[str, str] = field(default_factory=dict)
     ended_at: float | None = None
     """Monotonic seconds, None while it runs."""
+    thorough: bool = False
+    """Whether what a library opened within it, and keeps, must be given back too: so in a run that is a whole job."""
 
 
 _STILL: Final = Progress()
@@ -119,6 +121,7 @@ class Handle:
         "acquired_at",
         "kind",
         "name",
+        "part_of",
         "process",
         "released_at",
         "scope",
@@ -144,6 +147,12 @@ class Handle:
     """Belongs to the process by design: exempt from every verdict but `abandoned`."""
     shared: bool
     """Used by others than who took it: exempt from `owner_finished`."""
+    part_of: Handle | None
+    """Of an elementary one: whose part it was when somebody last looked, or whose it is by the way it was acquired."""
+    elementary = False
+    """Whether it may be part of another, which then answers for it: a file, a socket."""
+    kept = False
+    """Whether a library keeps it for itself, so that only a thorough scope's end asks for it back."""
     lasting = False
     """Whether it is kept for long by design, so that its age alone accuses none."""
     shareable = False
@@ -154,7 +163,7 @@ class Handle:
     def __init__(self, kind: str, name: str = "") -> None:
         self.kind = kind
         self.name = name
-        self.released_at = None
+        self.released_at = self.part_of = None
         self.process = False
         self.shared = False
 
@@ -224,6 +233,8 @@ class Leak:
     """Monotonic seconds, as `detected_at` and `resolved_at`."""
     detected_at: float
     resolved_at: float | None = None
+    holds: tuple[str, ...] = ()
+    """What it holds in turn: a connection its socket and descriptor."""
 
     @property
     def kind(self) -> str:

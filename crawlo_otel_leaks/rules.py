@@ -37,6 +37,8 @@ class Facts:
     process: bool = False
     shared: bool = False
     """Used by others than who took it, or, of a kind made to be shared, the only one its site ever took."""
+    part: bool = False
+    """Whether another handle, which it is part of, answers for it."""
     owner_alive: bool = False
     """Whether a thread other than the main one, which acquired it, is still at work, or it is cut off at exit."""
 
@@ -143,5 +145,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def judge(facts: Facts, rules: Iterable[Rule] = RULES) -> Reason | None:
-    """Return the strongest verdict that holds, None for a handle that is well."""
+    """Return the strongest verdict that holds, None for a handle that is well, or that another answers for."""
+    if facts.part:
+        return None
     return next((rule.reason for rule in rules if rule.holds(facts)), None)

@@ -32,6 +32,7 @@ KINDS: Final = (
 HANDLE_KIND: Final = "crawlo.handle.kind"
 HANDLE_NAME: Final = "crawlo.handle.name"
 HANDLE_ID: Final = "crawlo.handle.id"
+HANDLE_HOLDS: Final = "crawlo.handle.holds"
 LEAK_REASON: Final = "crawlo.leak.reason"
 LEAK_FINGERPRINT: Final = "crawlo.leak.fingerprint"
 LEAK_HELD: Final = "crawlo.leak.held"

@@ -7,12 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crawlo_otel_leaks import process, semconv
+from crawlo_otel_leaks.kinship import descriptors
 from crawlo_otel_leaks.trends import Trend, Verdict, trend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.process import Descriptor, ProcessSnapshot
     from crawlo_otel_leaks.tracker import Tracker
 
@@ -110,7 +110,7 @@ class Vitals:
 
     def _explained(self) -> set[int]:
         """Return the descriptors that the live handles stand for."""
-        return {number for handle in self._tracker.held() for number in _descriptors(handle)}
+        return {number for handle in self._tracker.held() for number in descriptors(self._tracker, handle)}
 
     def _unexplained(self, held: Mapping[int, Descriptor]) -> set[int]:
         """Leave out what was open before us, unless its number is another's now, and what event loops are made of."""
@@ -143,13 +143,6 @@ class Vitals:
             ],
             "type_changes": [],
         }
-
-
-def _descriptors(handle: Handle) -> Iterable[int]:
-    try:
-        return handle.descriptors()
-    except Exception:  # noqa: BLE001  (a library's object that is being closed right now: it explains nothing)
-        return ()
 
 
 def _same(before: Descriptor | None, now: Descriptor) -> bool:

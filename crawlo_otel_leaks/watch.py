@@ -52,11 +52,21 @@ class Watch:
         self._loop_closed_at: float | None = None
         owner.adopt_global(handle)
 
-    def look(self, now: float, grace: float, frames: Mapping[int, FrameType], *, exiting: bool = False) -> Facts:
-        """Gather the facts as they are `now`."""
+    def look(
+        self,
+        now: float,
+        grace: float,
+        frames: Mapping[int, FrameType],
+        *,
+        exiting: bool = False,
+        part: bool = False,
+    ) -> Facts:
+        """Gather the facts as they are `now`; `part` tells that another handle answers for it."""
         handle = self.handle
         owner.settle(handle)
         moved, known = self._progress(now)
+        if part:  # when it is none any more, its own time begins
+            moved, self._moved_at = True, now
         if moved:
             self._finished_at = None
         self._finished_at = self._since(self._finished_at, now, state=owner.finished(handle, frames))
@@ -75,7 +85,8 @@ class Watch:
             grace=grace,
             owner_finished_for=_lasted(self._finished_at, now),
             loop_closed_for=_lasted(self._loop_closed_at, now),
-            scope_ended_for=_lasted(handle.scope.ended_at if handle.scope else None, now),
+            scope_ended_for=_lasted(_scope_end(handle), now),
+            part=part,
             exiting=exiting,
             process=handle.process,
             shared=handle.shared or (handle.shareable and handle.single()),
@@ -108,6 +119,11 @@ class Watch:
         if not state:
             return None
         return now if before is None else before
+
+
+def _scope_end(handle: Handle) -> float | None:
+    scope = handle.scope
+    return None if scope is None or (handle.kept and not scope.thorough) else scope.ended_at
 
 
 def _lasted(since: float | None, now: float) -> float | None:

@@ -45,6 +45,11 @@ def test_an_entry_tells_everything_once():
         assert told.count(once) == 1, once
 
 
+def test_what_it_holds_in_turn_is_told():
+    held = "socket tcp a -> b (descriptor 7)"
+    assert f"holds       {held}" in shown(report(entry(holds=[held])))
+
+
 def test_without_a_trace_none_is_told():
     assert "trace" not in shown(report(entry(trace_id=None, span_id=None)))
 

@@ -9,7 +9,7 @@ from crawlo_otel_leaks import semconv
 if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Frame, Leak, Owner
 
-    Attributes = dict[str, str | int | float]
+    Attributes = dict[str, str | int | float | tuple[str, ...]]
 
 
 def of_leak(leak: Leak, count: int) -> Attributes:
@@ -25,6 +25,8 @@ def of_leak(leak: Leak, count: int) -> Attributes:
         semconv.ERROR_TYPE: leak.reason.value,
         **of_frame(leak.where),
     }
+    if leak.holds:
+        told[semconv.HANDLE_HOLDS] = tuple(printable(one) for one in leak.holds)
     return {key: printable(value) if isinstance(value, str) else value for key, value in told.items()}
 
 

@@ -39,6 +39,7 @@ class FileHandle(Handle):
     """
 
     __slots__ = ("abandoned", "buffer", "raw", "ref", "tracker")
+    elementary = True
     tracker: Tracker
     raw: FileIO | None
     ref: Callable[[], Any]
@@ -131,6 +132,7 @@ class UnbufferedHandle(Handle):
     """An unbuffered file."""
 
     __slots__ = ("ref", "tracker")
+    elementary = True
     ref: weakref.ref[TrackedFileIO]
     tracker: Tracker
 

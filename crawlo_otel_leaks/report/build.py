@@ -72,6 +72,7 @@ def _entry(finding: Finding, now: float) -> Entry:
         stack=[_frame(frame) for frame in leak.stack],
         owner=_owner(leak.owner),
         resolved=finding.resolved,
+        holds=list(leak.holds),
         **_ids(leak.owner.span),
     )
 

@@ -70,6 +70,8 @@ class Entry:
     span_id: str | None
     owner: dict[str, str | None]
     resolved: bool
+    holds: list[str] = field(default_factory=list)
+    """What the handle it is shown by holds in turn."""
 
     @property
     def accused(self) -> bool:

@@ -150,6 +150,8 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     owner = ", ".join(f"{key} {value}" for key, value in entry.owner.items() if value)
     if owner:
         yield "owner", owner
+    for held in entry.holds:
+        yield "holds", held
     yield "fingerprint", entry.fingerprint
 
 
