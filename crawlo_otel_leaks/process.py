@@ -283,14 +283,14 @@ def object_types(sampled: int = SAMPLED) -> dict[str, int]:
     common = Counter(map(id, found)).most_common()
     types: Counter[str] = Counter()
     for key, count in common[:TYPES]:
-        types[_name(by_id[key])] += count * sampled
+        types[type_name(by_id[key])] += count * sampled
     rest = sum(count for _, count in common[TYPES:])
     if rest:
         types["other"] = rest * sampled
     return dict(types)
 
 
-def _name(kind: type) -> str:
+def type_name(kind: type) -> str:
     """Return `module.qualified name` without asking the metaclass."""
     module, name = (type.__dict__[part].__get__(kind) for part in ("__module__", "__qualname__"))
     return f"{module}.{name}" if isinstance(module, str) else str(name)

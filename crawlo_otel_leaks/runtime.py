@@ -17,6 +17,7 @@ from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
 from crawlo_otel_leaks.emitters.pools import PoolMetrics
 from crawlo_otel_leaks.emitters.spans import Spans
+from crawlo_otel_leaks.growth import Growth
 from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
 from crawlo_otel_leaks.report import Page, build, write
@@ -52,6 +53,7 @@ class Runtime:
             brief=min(BRIEF, settings.hold_min),
         )
         self.vitals = Vitals(self.tracker)
+        self.growth = Growth(settings.memory_window)
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
@@ -78,6 +80,7 @@ class Runtime:
         """Stop quietly: no verdict, no report; what was emitted so far stays."""
         exits.remove(self)
         self._stop_thread()
+        self.growth.stop()
         self.numbers.reset()
 
     def tick(self, now: float | None = None) -> None:
@@ -134,6 +137,7 @@ class Runtime:
         self.pools.clear()
         self.shortages = Shortages()
         self.vitals.begin()
+        self.growth.stop()
         self.tracker.closed = False
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
@@ -179,6 +183,10 @@ class Runtime:
     def _look_at_process(self, now: float, *, last: bool) -> None:
         try:
             self.vitals.look(now, last=last)
+            grown = self.growth.look(now, growing=self.vitals.growing and not last)
+            if grown is not None:
+                self.vitals.grown = grown
+                self._logs.grown(grown)
         except Exception as error:  # noqa: BLE001  (verdicts do not depend on it)
             self.tracker.fail("process", error)
 

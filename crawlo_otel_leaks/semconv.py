@@ -64,6 +64,12 @@ POOL_HOLDERS: Final = "crawlo.pool.holders"
 POOL_EXHAUSTED: Final = "crawlo.pool.exhausted"
 LEAK_DETECTED: Final = "crawlo.leak.detected"
 LEAK_RESOLVED: Final = "crawlo.leak.resolved"
+MEMORY_GROWTH: Final = "crawlo.memory.growth"
+# What it says.
+MEMORY_WINDOW: Final = "crawlo.memory.window"
+MEMORY_SITES: Final = "crawlo.memory.sites"
+MEMORY_TYPES: Final = "crawlo.memory.types"
+MEMORY_REFERRERS: Final = "crawlo.memory.referrers"
 
 # Metrics.
 METRIC_HANDLE_COUNT: Final = "crawlo.handle.count"

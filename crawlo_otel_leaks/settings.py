@@ -125,7 +125,7 @@ def _knob(default: Any, read: Callable[[str], Any]) -> Any:  # noqa: ANN401  (da
 class Settings:
     """What the user may choose; each field is `CRAWLO_OTEL_LEAKS_<NAME>` in the environment.
 
-    `grace`, `scan_interval`, `hold_min`, `pool_wait` and the values of `thresholds` are seconds.
+    `grace`, `scan_interval`, `hold_min`, `pool_wait`, `memory_window` and the values of `thresholds` are seconds.
     """
 
     enabled: bool = _knob(default=True, read=_flag)
@@ -144,6 +144,7 @@ class Settings:
     ignore: tuple[str, ...] = _knob((), _words)
     report: tuple[str, ...] = _knob((), _reports)
     trace_url: str = _knob("", _trace_url)
+    memory_window: float = _knob(0.0, _seconds(0.0))
     capture_paths: bool = _knob(default=True, read=_flag)
 
     @property

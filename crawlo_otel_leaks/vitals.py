@@ -13,6 +13,7 @@ from crawlo_otel_leaks.trends import Trend, Verdict, trend
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from crawlo_otel_leaks.growth import Grown
     from crawlo_otel_leaks.process import Descriptor, ProcessSnapshot
     from crawlo_otel_leaks.tracker import Tracker
 
@@ -85,6 +86,10 @@ class Vitals:
         self.latest: ProcessSnapshot | None = None
         self.numbers: dict[str, float] = {}
         """What gauges show, by metric name; what is not known is not there."""
+        self.growing = False
+        """Whether resident memory does, as of the latest snapshot."""
+        self.grown: Grown | None = None
+        """What made it grow, as far as a window has shown."""
         self._due = 0.0
         self._baseline: Mapping[int, Descriptor] = self._descriptors() or {}
 
@@ -100,6 +105,7 @@ class Vitals:
         unexplained = None if held is None else len(self._unexplained(held) - explained - self._explained())
         self.series.add(Point(now, seen.wall, seen.rss, seen.fds, unexplained, seen.threads, seen.tasks))
         self._count(unexplained)
+        self.growing = self.trend("rss").verdict is Verdict.GROWING
 
     def _count(self, unexplained: int | None) -> None:
         numbers = {
@@ -141,7 +147,8 @@ class Vitals:
                 for quantity, one in trends.items()
                 if one.verdict is Verdict.GROWING
             ],
-            "type_changes": [],
+            "type_changes": self.grown.types if self.grown else [],
+            "memory_sites": self.grown.sites if self.grown else [],
         }
 
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from crawlo_otel_leaks import semconv
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from crawlo_otel_leaks.growth import Grown
     from crawlo_otel_leaks.model import Frame, Leak, Owner
 
     Attributes = dict[str, str | int | float | tuple[str, ...]]
@@ -42,6 +45,19 @@ def of_handle(kind: str, name: str, owner: Owner) -> Attributes:
         semconv.RUN_ID: owner.run_id,
     }
     return {key: printable(value) for key, value in known.items() if value is not None}
+
+
+def of_growth(grown: Grown) -> dict[str, Any]:
+    """Return what an event says of memory that grows. `crawlo.memory.window` is in seconds."""
+    sites = (f"{one['file']}:{one['line']} +{one['growth_bytes']} bytes in {one['count']}" for one in grown.sites)
+    types = (f"{one['type']} +{one['growth']} ({one['first']} to {one['last']})" for one in grown.types)
+    chain: list[str] = next((one["referrers"] for one in grown.types if one["referrers"]), [])
+    return {
+        semconv.MEMORY_WINDOW: grown.seconds,
+        semconv.MEMORY_SITES: tuple(map(printable, sites)),
+        semconv.MEMORY_TYPES: tuple(map(printable, types)),
+        semconv.MEMORY_REFERRERS: tuple(map(printable, chain)),
+    }
 
 
 def printable(text: str) -> str:
