@@ -294,4 +294,10 @@ def test_a_process_ends_with_a_last_look(rig):
 
 
 def test_before_the_first_look_nothing_is_shown(rig):
-    assert rig.runtime.report().process == {"series": [], "changes": {}, "suspects": [], "type_changes": []}
+    assert rig.runtime.report().process == {
+        "series": [],
+        "changes": {},
+        "suspects": [],
+        "type_changes": [],
+        "memory_sites": [],
+    }
