@@ -71,6 +71,11 @@ class Detector:
             self._apply(watch, self._judge(watch, facts), now)
         self._tell_released()
 
+    def verdict(self, handle: Handle) -> Reason | None:
+        """Return what a handle is accused of now."""
+        watch = self._watches.get(handle)
+        return watch.leak.reason if watch is not None and watch.leak is not None else None
+
     def _take_abandoned(self, now: float) -> None:
         handles = list(_drain(self.tracker.abandoned))
         self._kin.lose(handles)

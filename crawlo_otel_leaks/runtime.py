@@ -7,16 +7,18 @@ import gc
 import logging
 import threading
 import time
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from crawlo_otel_leaks import blame, exits
+from crawlo_otel_leaks import blame, exits, live
 from crawlo_otel_leaks.detector import Detector
 from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
 from crawlo_otel_leaks.emitters.pools import PoolMetrics
 from crawlo_otel_leaks.emitters.spans import Spans
+from crawlo_otel_leaks.endpoint import Endpoint
 from crawlo_otel_leaks.growth import Growth
 from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("crawlo_otel_leaks")
 JOIN: Final = 2.0
 """Seconds that an exit waits for the detector's thread."""
+WATCHED: Final = 1.0
+"""Seconds between two ticks while somebody watches what is held."""
 PAUSE: Final = 1.0
 """Seconds into a tick after which neither a fork nor an exit waits for it: an exporter hangs in it."""
 
@@ -52,7 +56,8 @@ class Runtime:
             capture_paths=settings.capture_paths,
             brief=min(BRIEF, settings.hold_min),
         )
-        self.vitals = Vitals(self.tracker)
+        self.endpoint = Endpoint()
+        self.vitals = Vitals(self.tracker, own=self.endpoint.descriptors)
         self.growth = Growth(settings.memory_window)
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
@@ -73,6 +78,7 @@ class Runtime:
         """Start the detector's thread and the hooks for exit, fork and SIGTERM."""
         with suppress_instrumentation():
             self._spans.attach()
+        self._open_endpoint()
         exits.install(self)
         self._start_thread()
 
@@ -81,6 +87,7 @@ class Runtime:
         exits.remove(self)
         self._stop_thread()
         self.growth.stop()
+        self.endpoint.close()
         self.numbers.reset()
 
     def tick(self, now: float | None = None) -> None:
@@ -92,6 +99,7 @@ class Runtime:
                 now = self.tracker.clock() if now is None else now
                 self.detector.tick(now)
                 self._publish(now)
+                self.endpoint.tell(lambda: live.table(self.detector, self.vitals))
             finally:
                 self._ticking_since = None
 
@@ -125,6 +133,7 @@ class Runtime:
         else:
             _logger.warning("crawlo_otel_leaks: an exporter hangs; the end of the process is not judged")
         self._let_go()
+        self.endpoint.close()
         for path in self.settings.report:
             self._write(exits.own_path(path))
 
@@ -142,6 +151,8 @@ class Runtime:
         self.detector = Detector(self.tracker, self.settings, self.detector.sinks)
         self.numbers.reset()
         self._finished = False
+        self.endpoint.forked()
+        self._open_endpoint()
         self._start_thread()
 
     def pause(self) -> None:
@@ -219,11 +230,19 @@ class Runtime:
             self._thread.join(JOIN)
 
     def _run(self, stopped: threading.Event) -> None:
-        while not stopped.wait(self.settings.scan_interval):
+        while not stopped.wait(self._pause_between_ticks()):
             try:
                 self.tick()
             except Exception as error:  # noqa: BLE001  (the detector must outlive a failure of its own)
                 self.tracker.fail("detector", error)
+
+    def _pause_between_ticks(self) -> float:
+        return min(self.settings.scan_interval, WATCHED if self.endpoint.watched else inf)
+
+    def _open_endpoint(self) -> None:
+        if self.settings.top:
+            with suppress_instrumentation():
+                self.endpoint.open()
 
 
 _lock = threading.Lock()

@@ -112,3 +112,4 @@ FINGERPRINT_CAP: Final = 100
 OTHER: Final = "other"
 
 REPORT_SCHEMA: Final = "crawlo-leaks/1"
+LIVE_SCHEMA: Final = "crawlo-leaks-live/1"

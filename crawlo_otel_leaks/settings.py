@@ -145,6 +145,7 @@ class Settings:
     report: tuple[str, ...] = _knob((), _reports)
     trace_url: str = _knob("", _trace_url)
     memory_window: float = _knob(0.0, _seconds(0.0))
+    top: bool = _knob(default=True, read=_flag)
     capture_paths: bool = _knob(default=True, read=_flag)
 
     @property

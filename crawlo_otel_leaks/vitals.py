@@ -75,8 +75,14 @@ class Series:
 class Vitals:
     """Looks at the process now and then; on the detector's thread, and from a report on any."""
 
-    def __init__(self, tracker: Tracker, descriptors: Callable[[], dict[int, Descriptor] | None] | None = None) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        descriptors: Callable[[], dict[int, Descriptor] | None] | None = None,
+        own: Callable[[], set[int]] = set,
+    ) -> None:
         self._tracker = tracker
+        self._own = own
         self._descriptors = descriptors or process.descriptors
         self.begin()
 
@@ -122,7 +128,7 @@ class Vitals:
         """Leave out what was open before us, unless its number is another's now, and what event loops are made of."""
         known = self._baseline
         strangers = {number for number, found in held.items() if not _same(known.get(number), found)}
-        return strangers - process.loop_descriptors()
+        return strangers - process.loop_descriptors() - self._own()
 
     def trend(self, quantity: str) -> Trend:
         """Tell whether a quantity grows, over all that is known or of late."""

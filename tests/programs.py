@@ -44,13 +44,14 @@ def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -
     return {**clean, **otel, **named}
 
 
-def start(
+def start(  # noqa: PLR0913  (as `run`)
     where: Path,
     source: str,
     receiver: GrpcReceiver | HttpReceiver | None = None,
     *,
     instrumented: bool = True,
     under_agent: bool = True,
+    stdin: int | None = None,
     **settings: str,
 ) -> subprocess.Popen[str]:
     """Start a program, its source indented as it likes; without the agent it instruments itself."""
@@ -61,6 +62,7 @@ def start(
         [INSTRUMENT, *command] if instrumented and under_agent else command,
         cwd=where,
         env=environment(receiver, **settings),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
