@@ -8,6 +8,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.emitters import histograms
 from crawlo_otel_leaks.version import __version__
 
 if TYPE_CHECKING:
@@ -79,15 +80,17 @@ class Metrics:
 
     def released(self, handles: Sequence[Handle]) -> None:
         """Record how long they were held."""
+        by_kind: dict[str, list[float]] = {}
         for handle in handles:
-            self._durations.record(handle.held, {semconv.HANDLE_KIND: handle.kind})
+            by_kind.setdefault(handle.kind, []).append(handle.held)
+        for kind, held in by_kind.items():
+            histograms.record(self._durations, held, {semconv.HANDLE_KIND: kind})
 
     def update(self, tracker: Tracker) -> None:
         """Record the holds that were too brief to be told one by one."""
         for kind, counted in tracker.brief_holds.items():
-            attributes = {semconv.HANDLE_KIND: kind}
-            for _ in range(len(counted)):
-                self._durations.record(counted.popleft(), attributes)
+            held = [counted.popleft() for _ in range(len(counted))]
+            histograms.record(self._durations, held, {semconv.HANDLE_KIND: kind})
 
     def _bounded(self, fingerprint: str) -> str:
         if len(self._fingerprints) < semconv.FINGERPRINT_CAP:

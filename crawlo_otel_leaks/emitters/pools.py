@@ -8,6 +8,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.emitters import histograms
 from crawlo_otel_leaks.emitters.metrics import BOUNDARIES
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.version import __version__
@@ -113,16 +114,15 @@ class PoolMetrics:
             (semconv.METRIC_POOL_CREATE_TIME, pool.creations),
             (semconv.METRIC_POOL_USE_TIME, pool.uses),
         ):
-            for _ in range(len(times)):
-                self._record(metric, pool, times.popleft())
+            self._record(metric, pool, [times.popleft() for _ in range(len(times))])
         new = pool.timeouts - pool.timeouts_told
         if new and semconv.METRIC_POOL_TIMEOUTS not in pool.silent:
             self._timeouts.add(new, {semconv.POOL_NAME: self._bounded(pool.name)})
         pool.timeouts_told += new
 
-    def _record(self, metric: str, pool: Pool, seconds: float) -> None:
-        if metric not in pool.silent:
-            self._times[metric].record(seconds, {semconv.POOL_NAME: self._bounded(pool.name)})
+    def _record(self, metric: str, pool: Pool, seconds: list[float]) -> None:
+        if seconds and metric not in pool.silent:
+            histograms.record(self._times[metric], seconds, {semconv.POOL_NAME: self._bounded(pool.name)})
 
     def _bounded(self, name: str) -> str:
         if len(self._names) < CAP:
