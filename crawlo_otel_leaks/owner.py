@@ -16,7 +16,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from crawlo_otel_leaks.model import Handle, Owner, Scope, ThreadOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from opentelemetry.context import Context
@@ -46,10 +46,17 @@ class _ThisThread(threading.local):
 this_thread: Final = _ThisThread()
 
 
+running_loop: Final = asyncio._get_running_loop  # noqa: SLF001  (unlike the one without underscore it does not raise)
+# Up to 3.11 `current_task` is this lookup, with a function around it.
+current_task: Final[Callable[[Any], asyncio.Task[Any] | None]] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]  # noqa: SLF001
+)
+
+
 def running_task() -> asyncio.Task[Any] | None:
     """Return the running task, None outside of one."""
-    loop = asyncio._get_running_loop()  # noqa: SLF001  (unlike current_task() it does not raise)
-    return None if loop is None else asyncio.current_task(loop)
+    loop = running_loop()
+    return None if loop is None else current_task(loop)
 
 
 def this_task() -> weakref.ref[asyncio.Task[Any]] | None:

@@ -98,10 +98,11 @@ class Pools:
 
     def of(self, thing: Any, make: Callable[[Any], Pool]) -> Pool:  # noqa: ANN401  (any library's pool)
         """Return the pool that stands for `thing`, made at first sight."""
-        known = self.known(thing)
-        if known is not None:
-            return known
-        key, pool = id(thing), make(thing)
+        key = id(thing)
+        known = self._pools.get(key)
+        if known is not None and known[0]() is thing:
+            return known[1]
+        pool = make(thing)
         self._pools[key] = weakref.ref(thing, lambda _: self._pools.pop(key, None)), pool
         return pool
 

@@ -8,14 +8,14 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
+from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.holds import Holds
-from crawlo_otel_leaks.owner import current_scope, running_task, this_span, this_thread, used_by_another
+from crawlo_otel_leaks.owner import current_scope, current_task, running_loop, this_span, this_thread, used_by_another
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from crawlo_otel_leaks.blame import Exhaustion
@@ -29,6 +29,9 @@ BRIEF: Final = 0.1
 COUNTED: Final = 50_000
 """Brief holds of a kind kept for the histogram between two ticks; older ones are dropped and counted."""
 _logger = logging.getLogger("crawlo_otel_leaks")
+# The context variable itself, where OpenTelemetry keeps its context in one: two calls fewer for each acquisition.
+_variable = getattr(_RUNTIME_CONTEXT, "_current_context", None)
+_context: Callable[[], Mapping[str, object]] = get_current if _variable is None else _variable.get
 
 
 class Tracker:
@@ -79,14 +82,15 @@ class Tracker:
 
     def locate(self, handle: Handle, frame: FrameType | None) -> Handle | None:
         """Note where and by whom `handle` is being acquired, without holding it yet."""
-        context = get_current()
+        context = _context()
         if frame is None or self.closed or (context and context.get(_SUPPRESS_INSTRUMENTATION_KEY)):
             self.ignored += 1
             return None
         handle.site, handle.stack = self.sites.at(frame)
         handle.process = handle.site.process
         handle.span = this_span(context) if context else None
-        task = running_task()
+        loop = running_loop()
+        task = None if loop is None else current_task(loop)
         if task is None:
             handle.task = handle.task_name = None
         else:

@@ -39,6 +39,8 @@ class PoolWatch:
         self.patience = running.settings.pool_wait
         self.pools = running.pools
         self._handles: dict[int, ConnectionHandle] = {}
+        self._refs: dict[int, weakref.ref[Any]] = {}
+        """One for each connection, however often it is taken out."""
         running.finders.append(self.find)
 
     # -- what a library says of itself ------------------------------------------------------------------
@@ -164,7 +166,10 @@ class PoolWatch:
         """Hold a connection that somebody got, by the handle that was located when it was asked for."""
         handle.name, handle.pool, handle.watch = pool.name, pool, self
         key = id(connection)
-        handle.connection = weakref.ref(connection, lambda _: self._collected(key, handle))
+        ref = self._refs.get(key)
+        if ref is None or ref() is not connection:
+            ref = self._refs[key] = weakref.ref(connection, lambda gone: self._gone(key, gone))
+        handle.connection = ref
         self.tracker.hold(handle)
         self._handles[key] = handle
         pool.held[handle] = None
@@ -216,6 +221,13 @@ class PoolWatch:
     def _terminated(self, thing: Any) -> None:
         for handle in list(self.pool_of(thing).held):
             self.gave_back(handle.referent())
+
+    def _gone(self, key: int, ref: weakref.ref[Any]) -> None:
+        if self._refs.get(key) is ref:
+            del self._refs[key]
+        handle = self._handles.get(key)
+        if handle is not None and handle.connection is ref:
+            self._collected(key, handle)
 
     def _collected(self, key: int, handle: ConnectionHandle) -> None:
         if self._handles.get(key) is handle:

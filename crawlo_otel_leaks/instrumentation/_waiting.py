@@ -35,14 +35,15 @@ class Waiting(Wait):
 
     def __enter__(self) -> Self:
         """Begin to wait, unless it is telemetry that asks."""
+        watch = self._watch
         try:
             origin = self.locate()
             if origin is not None:
-                super().__init__(origin, self._watch.tracker.clock())
-                self.pool = pool = self._watch.pool_of(self._thing)
+                self.origin, self.told, self.since = origin, False, watch.tracker.clock()
+                self.pool = pool = watch.pool_of(self._thing)
                 pool.waiting[self] = None
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self._watch.failed("wait", error)
+            watch.failed("wait", error)
         return self
 
     def got(self, connection: Any) -> None:
