@@ -19,7 +19,7 @@ from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._awaited import awaited, referred
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.owner import current_scope, this_span, this_thread
+from crawlo_otel_leaks.owner import current_scope, current_task, this_span, this_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ class Tasks(Runners[TaskHandle]):
         # Names of this function's own are found fastest.
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
-        current, context, scope, here = asyncio.current_task, _context(), current_scope.get, this_thread
+        current, context, scope, here = current_task, _context(), current_scope.get, this_thread
         create, root = _CREATE, _ROOT
 
         def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
