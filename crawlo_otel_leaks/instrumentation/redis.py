@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crawlo_otel_leaks.instrumentation._direct import acquiring, acquiring_async, releasing, releasing_async
 from crawlo_otel_leaks.instrumentation._redis_pools import NodeWatch, RedisHandle, RedisWatch
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
@@ -19,8 +20,8 @@ def _points(running: Runtime, package: str) -> list[Point]:
     watch, nodes = RedisWatch(running, package), NodeWatch(running, package)
     cluster = f"{package}.asyncio.cluster"
     return [
-        *_of_pools(f"{package}.connection", watch.acquire, watch.release, watch),
-        *_of_pools(f"{package}.asyncio.connection", watch.acquire_async, watch.release_async, watch),
+        *_of_pools(f"{package}.connection", acquiring(watch), releasing(watch), watch),
+        *_of_pools(f"{package}.asyncio.connection", acquiring_async(watch), releasing_async(watch), watch),
         *_of_users(f"{package}.client", watch.use),
         *_of_users(f"{package}.asyncio.client", watch.use_async),
         # Before it had a release of its own, a node's connection was out only within one call.
@@ -33,13 +34,16 @@ def _points(running: Runtime, package: str) -> list[Point]:
 def _of_pools(module: str, acquire: Wrapped, release: Wrapped, watch: RedisWatch) -> list[Point]:
     """Return the points of both kinds of pool; what one inherits from the other is wrapped once."""
     methods = {
-        "release": release,
-        "disconnect": watch.disconnect,
-        "make_connection": watch.make,
-        "get_connection": acquire,
+        "release": (release, True),
+        "disconnect": (watch.disconnect, False),
+        "make_connection": (watch.make, False),
+        "get_connection": (acquire, True),
     }
-    kinds = ("ConnectionPool", "BlockingConnectionPool")
-    return [Point(module, f"{kind}.{name}", stand, module) for name, stand in methods.items() for kind in kinds]
+    return [
+        Point(module, f"{kind}.{name}", stand, module, direct=direct)
+        for name, (stand, direct) in methods.items()
+        for kind in ("ConnectionPool", "BlockingConnectionPool")
+    ]
 
 
 def _of_users(module: str, use: Wrapped) -> list[Point]:

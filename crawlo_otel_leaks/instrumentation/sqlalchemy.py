@@ -100,14 +100,18 @@ class EngineWatch(PoolWatch):
 
     # -- wrappers -----------------------------------------------------------------------------------------
 
-    def connect(self, wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
-        """Stand in front of what takes a connection out; the one of a StaticPool is shared by design."""
-        if isinstance(pool, self._shared):
-            return wrapped(*args, **kwargs)
-        with _Asking(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
-            connection = wrapped(*args, **kwargs)
-            wait.got(connection)
-        return connection
+    def connect(self, original: Any, live: list[bool]) -> Any:
+        """Return what stands for what takes a connection out; the one of a StaticPool is shared by design."""
+
+        def connect(pool: Any) -> Any:
+            if not live or isinstance(pool, self._shared):
+                return original(pool)
+            with _Asking(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
+                connection = original(pool)
+                wait.got(connection)
+            return connection
+
+        return connect
 
     def made(self, wrapped: Any, engine: Any, args: Any, kwargs: Any) -> Any:
         """Stand in front of an engine's `__init__`: its URL names its pools."""
@@ -264,8 +268,8 @@ class SqlAlchemyInstrumentor(Instrumentor):
         wrapt.register_post_import_hook(hook, "sqlalchemy")
         return [
             Point("sqlalchemy", "engine.Engine.__init__", watch.made, optional=True),
-            Point("sqlalchemy", "pool.SingletonThreadPool.connect", watch.connect, "pool"),
-            Point("sqlalchemy", "pool.Pool.connect", watch.connect, "pool"),
+            Point("sqlalchemy", "pool.SingletonThreadPool.connect", watch.connect, "pool", direct=True),
+            Point("sqlalchemy", "pool.Pool.connect", watch.connect, "pool", direct=True),
         ]
 
     def _uninstrument(self, **kwargs: Any) -> None:
