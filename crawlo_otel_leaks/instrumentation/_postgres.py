@@ -62,7 +62,8 @@ class PostgresWatch(PoolWatch):
         handle = self._handles.get(id(connection))
         if handle is not None:
             handle.uses += 1
-            if not handle.shared:
+            # Who uses it in the first moment is whoever asked for it, and most are given back by then.
+            if not handle.shared and self.tracker.clock() - handle.acquired_at >= self.tracker.brief:
                 self.safely("use", self.tracker.use, handle)
 
     def use(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:

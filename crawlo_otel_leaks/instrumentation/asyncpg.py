@@ -115,19 +115,28 @@ class AsyncpgPools(PostgresWatch):
             finally:
                 _waiting.set(before)  # not reset(): whoever closes the coroutine may do so elsewhere
 
-    async def take(self, wrapped: Wrapped, holder: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of a holder's acquisition; what its pool acquires for itself is not watched."""
-        wait = _waiting.get()
-        _waiting.set(None)  # or the contexts of a new connection's callbacks would keep the pool alive
-        proxy = await wrapped(*args, **kwargs)
-        if wait is not None:
-            wait.got(holder._con)
-        return proxy
+    def take(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what stands for a holder's acquisition; what its pool acquires for itself is not watched."""
 
-    def give_back(self, wrapped: Wrapped, holder: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of the one method in which each hold ends, also that of a lost connection."""
-        self.gave_back(holder._con)
-        return wrapped(*args, **kwargs)
+        async def acquire(holder: Any) -> Any:
+            wait = _waiting.get() if live else None
+            _waiting.set(None)  # or the contexts of a new connection's callbacks would keep the pool alive
+            proxy = await original(holder)
+            if wait is not None:
+                wait.got(holder._con)
+            return proxy
+
+        return acquire
+
+    def give_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what stands for the one method in which each hold ends, also that of a lost connection."""
+
+        def _release(holder: Any) -> Any:
+            if live:
+                self.gave_back(holder._con)
+            return original(holder)
+
+        return _release
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a proxy, or of the connection in it."""
@@ -177,19 +186,25 @@ class AsyncpgInstrumentor(Instrumentor):
         """Return the table."""
         pools, opened = AsyncpgPools(running), AsyncpgConnections(running)
 
-        def use(wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
-            watch = pools if id(connection) in pools._handles else opened
-            return watch.use(wrapped, connection, args, kwargs)
+        def use(original: Wrapped, live: list[bool]) -> Wrapped:
+            pooled, note_pooled, note_opened = pools._handles, pools.note_use, opened.note_use
+
+            def _check_open(connection: Any) -> Any:
+                if live:
+                    (note_pooled if id(connection) in pooled else note_opened)(connection)
+                return original(connection)
+
+            return _check_open
 
         return [
-            Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool"),
-            Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool"),
+            Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool", direct=True),
+            Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool", direct=True),
             Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool"),
             Point("asyncpg.pool", "Pool.acquire", pools.ask, "pool"),
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
             Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),
-            Point("asyncpg.connection", "Connection._check_open", use, "connection"),
+            Point("asyncpg.connection", "Connection._check_open", use, "connection", direct=True),
             Point("asyncpg.connection", "connect", opened.connect_later, "connection"),
             Point("asyncpg", "connect", opened.connect_later, "connection"),
         ]
