@@ -1,0 +1,84 @@
+"""What `PoolWatch` does, as functions that stand in a pool's class themselves: for pools that are asked at every turn.
+
+Of a take and give back through wrapt a quarter was wrapt's own way through.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from crawlo_otel_leaks.instrumentation._waiting import Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawlo_otel_leaks.instrumentation._pools import PoolWatch
+
+    Method = Callable[..., Any]
+    Maker = Callable[[Method, list[bool]], Method]
+
+_getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
+
+
+def acquiring(watch: PoolWatch) -> Maker:
+    """Return what makes a stand for a method that returns a connection."""
+
+    def stand_for(original: Method, live: list[bool]) -> Method:
+        def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            if not live:
+                return original(pool, *args, **kwargs)
+            with Waiting(watch, pool, _getframe(1)) as wait:
+                connection = original(pool, *args, **kwargs)
+                wait.got(connection)
+            return connection
+
+        return acquire
+
+    return stand_for
+
+
+def acquiring_async(watch: PoolWatch) -> Maker:
+    """Return what makes a stand for a coroutine function that returns a connection."""
+
+    def stand_for(original: Method, live: list[bool]) -> Method:
+        async def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            if not live:
+                return await original(pool, *args, **kwargs)
+            with Waiting(watch, pool, _getframe(1)) as wait:
+                connection = await original(pool, *args, **kwargs)
+                wait.got(connection)
+            return connection
+
+        return acquire
+
+    return stand_for
+
+
+def releasing(watch: PoolWatch) -> Maker:
+    """Return what makes a stand for a method that takes a connection back."""
+
+    def stand_for(original: Method, live: list[bool]) -> Method:
+        def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            if live:
+                watch.gave_back(args[0] if args else next(iter(kwargs.values()), None))
+            return original(pool, *args, **kwargs)
+
+        return release
+
+    return stand_for
+
+
+def releasing_async(watch: PoolWatch) -> Maker:
+    """Return what makes a stand for a coroutine function that takes a connection back."""
+
+    def stand_for(original: Method, live: list[bool]) -> Method:
+        async def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            if not live:
+                return await original(pool, *args, **kwargs)
+            return await watch.release_async(MethodType(original, pool), pool, args, kwargs)
+
+        return release
+
+    return stand_for
