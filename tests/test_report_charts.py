@@ -97,14 +97,14 @@ def test_what_grows_is_told_with_slope_confidence_and_time_left(drawn):
     assert "Growing: Memory (RSS) +4.0 MiB/min." in told
     assert "Memory (RSS) +4.0 MiB/min, 99.8 % sure, limit reached in 2 h 0 min" in told
     assert "Memory (RSS)120.0 MiB179.0 MiB+59.0 MiBgrowing" in told
-    assert "Threads99+0stable" in told
+    assert "Threads990stable" in told
 
 
 def test_runs_are_marked_in_every_chart_and_listed(drawn):
     dom = drawn(report(process=process(60), runs=[run(0), run(2), run(5)]), ENGLISH)
     assert marks(dom) == (3, 3)
     assert "Vertical marks are spider runs" in dom.seen
-    told = r"2news *run-2\d{4}-\d\d-\d\d \d\d:\d\d:201 min 30 sfinished200leaks32 handles"
+    told = r"2newsrun-2leaks32 handlesfinished2001 min 30 s\d{4}-\d\d-\d\d \d\d:\d\d:20"
     assert re.search(told + "db.connection.2, task.30120.0 MiB → 130.0 MiB", dom.seen)
 
 
@@ -117,7 +117,7 @@ def test_a_run_that_goes_on_has_no_end_and_earlier_ones_are_counted(drawn):
     )
     assert marks(dom) == (2, 1)
     assert {"6", "7"} <= set(texts(dom, "text"))
-    assert re.search(r"7newsrun-1\d{4}-\d\d-\d\d \d\d:\d\d:40–running–not judged yet––", dom.seen)
+    assert re.search(r"7newsrun-1not judged yetrunning––\d{4}-\d\d-\d\d \d\d:\d\d:40––", dom.seen)
     assert "failedOSError" in dom.seen
     assert "5 earlier runs found no place in the report." in dom.seen
 

@@ -92,7 +92,7 @@ def test_what_is_not_known_is_told_as_it_is():
         ("rss", 512, "+0.5 KiB"),
         ("rss", 1536 * 1024, "+1.5 MiB"),
         ("rss", -3 * 2**30, "-3.0 GiB"),
-        ("fds", 0, "+0"),
+        ("fds", 0, "0"),
         ("fds", 0.25, "+0.2"),
         ("objects", 450_000, "+450,000"),
         ("objects", -1234.5, "-1,234"),
@@ -112,7 +112,7 @@ def test_amounts_have_the_unit_of_their_quantity(quantity, value, told):
         ("fds", 1 / 864_000, "+0.1/d", "+0.1/天"),
         ("rss", 200 * 1024, "+200.0 KiB/s", "+200.0 KiB/秒"),
         ("rss", 60 * 1024, "+3.5 MiB/min", "+3.5 MiB/分钟"),
-        ("rss", 0.0, "+0.0 KiB/d", "+0.0 KiB/天"),
+        ("rss", 0.0, "0.0 KiB/d", "0.0 KiB/天"),
     ],
 )
 def test_a_slope_is_told_by_the_shortest_time_in_which_it_is_seen(quantity, slope, english, chinese):

@@ -67,7 +67,7 @@ def _fill(body: str, fills: dict[str, str]) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / "page" / name).read_text(encoding="utf-8")
 
 
 def _texts(name: str) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Language:
 
 def amount(quantity: str, value: float, *, signed: bool = False) -> str:
     """Return a value of a quantity with its unit; `signed` for changes."""
-    sign = "+" if signed and value >= 0 else ""
+    sign = "+" if signed and value > 0 else ""
     if quantity not in BYTES:
         return sign + (f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.1f}")  # noqa: PLR2004
     for size, unit in _SIZES:
@@ -76,8 +76,8 @@ def amount(quantity: str, value: float, *, signed: bool = False) -> str:
 def language(name: str) -> Language:
     """Return a language by its name, one of `LANGUAGES`; English for the empty name."""
     name = name or LANGUAGES[0]
-    table = resources.files(__package__).joinpath("texts", f"{name}.json").read_text(encoding="utf-8")
-    return Language(name, json.loads(table))
+    table = resources.files(__package__) / "texts" / f"{name}.json"
+    return Language(name, json.loads(table.read_text(encoding="utf-8")))
 
 
 def from_locale(environ: Mapping[str, str] = os.environ) -> str:

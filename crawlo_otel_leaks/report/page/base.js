@@ -38,7 +38,7 @@ function digits(value, places) {
   return value.toLocaleString(lang, fixed).replace("-", "−");
 }
 function amount(quantity, value, signed = false) {
-  const sign = signed && value >= 0 ? "+" : "";
+  const sign = signed && value > 0 ? "+" : "";
   if (!BYTES.includes(quantity)) return sign + digits(value, Math.abs(value) >= 10 || Number.isInteger(value) ? 0 : 1);
   const [size, unit] = sizeFor(value);
   return `${sign}${digits(value / size, 1)} ${unit}`;

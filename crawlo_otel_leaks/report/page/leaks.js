@@ -48,14 +48,14 @@ const words = value => value !== null && typeof value === "object" ? Object.valu
 
 function verdict(entry) {
   const told = key => has(entry.reason + key) ? t(entry.reason + key) : "";
-  const why = entry.resolved ? `${t("resolved.why")} ${t("verdict.was", {reason: t(entry.reason)})}` : told(".why") || t("strange.why", {reason: entry.reason});
+  const why = entry.resolved ? t("resolved.why") : told(".why") || t("strange.why", {reason: entry.reason});
   const head = make("div", {className: "row"},
     make("span", {className: "badge"}, entry.resolved ? t("resolved") : t(entry.reason)),
     make("span", {}, plural("handles", entry.count)),
     make("span", {}, t("held", {time: humane(entry.held_s)})),
     make("code", {className: "soft"}, entry.reason));
   const node = make("section", {className: "verdict " + tone(entry)}, head, make("p", {}, why),
-    entry.resolved ? null : make("p", {className: "soft"}, told(".remedy")),
+    make("p", {className: "soft"}, entry.resolved ? t("verdict.was", {reason: t(entry.reason)}) : told(".remedy")),
     entry.name ? make("p", {}, code(entry.name)) : null,
     facts(entry), entry.stack.length ? stack(entry.stack) : null);
   return Object.assign(node, {entry, words: words(entry).toLowerCase()});

@@ -50,14 +50,14 @@ const judged = run => [run.leaks ? make("span", {className: "badge error"}, t("r
 function runRow(run, place) {
   const open = Object.entries(run.open).map(([kind, count]) => `${kind}\u00a0${count}`).join(t("list"));
   const {rss: before} = run.before, {rss: after} = run.after ?? {};
-  return [String(earlier + place + 1), [run.spider, below(code(run.run_id))], moment(new Date(run.started * 1000)),
-    known(run.duration_s) ? humane(run.duration_s) : "–", outcome(run), known(run.pages) ? amount("", run.pages) : "–", judged(run), open || "–",
-    known(before) && known(after) ? arrow("rss", before, after) : "–"];
+  return [String(earlier + place + 1), [run.spider, below(code(run.run_id))], judged(run), outcome(run),
+    known(run.pages) ? amount("", run.pages) : "–", known(run.duration_s) ? humane(run.duration_s) : "–", moment(new Date(run.started * 1000)),
+    open || "–", known(before) && known(after) ? arrow("rss", before, after) : "–"];
 }
 
 function runTable() {
-  const columns = [["#", "number"], [t("owner.spider")], [t("started"), "whole"], [t("duration"), "number"], [t("outcome")],
-    [t("pages"), "number"], [t("reason")], [t("still"), "text"], [t("memory"), "number"]];
+  const columns = [["#", "number"], [t("owner.spider"), "text"], [t("reason"), "whole"], [t("outcome")], [t("pages"), "number"],
+    [t("duration"), "number"], [t("started"), "whole"], [t("still"), "text"], [t("memory"), "number"]];
   byId("runs").hidden = !runs.length;
   byId("run-rows").replaceChildren(runs.length ? table(t("runs"), columns, runs.map(runRow)) : "",
     earlier ? below(plural("earlier", earlier)) : "");
