@@ -22,7 +22,7 @@ from crawlo_otel_leaks.endpoint import Endpoint
 from crawlo_otel_leaks.growth import Growth
 from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
-from crawlo_otel_leaks.report import Page, build, write
+from crawlo_otel_leaks.report import Page, build, from_locale, write
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
@@ -209,7 +209,7 @@ class Runtime:
     def _write(self, path: str) -> None:
         try:
             with suppress_instrumentation():
-                write(self.report(), path, Page(self.settings.trace_url))
+                write(self.report(), path, Page(self.settings.trace_url, self.settings.lang or from_locale()))
         except Exception as error:  # noqa: BLE001  (as above)
             _logger.warning("crawlo_otel_leaks: cannot write the report to %s: %s", path, error)
 

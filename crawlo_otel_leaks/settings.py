@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PREFIX = "CRAWLO_OTEL_LEAKS_"
 LEVELS = ("off", "sampled", "full")
 LEAK_SPANS = ("all", "sampled", "off")
+LANGUAGES = ("en", "zh")
 REPORT_SUFFIXES = (".html", ".json", ".sarif", ".txt")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -144,6 +145,7 @@ class Settings:
     ignore: tuple[str, ...] = _knob((), _words)
     report: tuple[str, ...] = _knob((), _reports)
     trace_url: str = _knob("", _trace_url)
+    lang: str = _knob("", _choice(LANGUAGES))
     memory_window: float = _knob(0.0, _seconds(0.0))
     top: bool = _knob(default=True, read=_flag)
     capture_paths: bool = _knob(default=True, read=_flag)

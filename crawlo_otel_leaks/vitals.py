@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -25,9 +26,8 @@ OLDER: Final = 360
 """... and so many from before, ever farther apart."""
 SHOWN: Final = 240
 """Points of the series in a report."""
-LEAST: Final = 0.01
-"""Part of the resident memory that its growth must add to be worth a word: this very series adds some, at first."""
-QUANTITIES: Final = ("rss", "fds", "unattributed", "threads", "tasks")
+LEAST: Final = {"rss": 0.01, "objects": 0.05}
+"""Part of a quantity that its growth must add to be worth a word: this very series adds some of both, at first."""
 
 
 class Point(NamedTuple):
@@ -39,10 +39,19 @@ class Point(NamedTuple):
     """Seconds since 1970."""
     rss: int | None = None
     """Bytes."""
+    objects: int | None = None
+    """Blocks of memory that the interpreter has handed out: an object takes one, or a few."""
     fds: int | None = None
     unattributed: int | None = None
+    sockets: int | None = None
     threads: int | None = None
     tasks: int | None = None
+    db_connections: int | None = None
+    """Held by the program, of those that are watched; so are the next."""
+    redis_connections: int | None = None
+
+
+QUANTITIES: Final = Point._fields[2:]
 
 
 class Series:
@@ -109,9 +118,25 @@ class Vitals:
         self.latest = seen = process.snapshot(held)
         # What was opened, or closed, while we listed is explained before or after.
         unexplained = None if held is None else len(self._unexplained(held) - explained - self._explained())
-        self.series.add(Point(now, seen.wall, seen.rss, seen.fds, unexplained, seen.threads, seen.tasks))
+        self.series.add(self._point(now, seen, unexplained))
         self._count(unexplained)
         self.growing = self.trend("rss").verdict is Verdict.GROWING
+
+    def _point(self, now: float, seen: ProcessSnapshot, unexplained: int | None) -> Point:
+        return Point(
+            now,
+            seen.wall,
+            rss=seen.rss,
+            # Counting what the collector knows would stop all threads; this is 0.2 ms for 8 million blocks.
+            objects=sys.getallocatedblocks() or None,
+            fds=seen.fds,
+            unattributed=unexplained,
+            sockets=_sockets(seen.fds_by_type),
+            threads=seen.threads,
+            tasks=seen.tasks,
+            db_connections=self._tracker.count(semconv.DB_CONNECTION),
+            redis_connections=self._tracker.count(semconv.REDIS_CONNECTION),
+        )
 
     def _count(self, unexplained: int | None) -> None:
         numbers = {
@@ -133,7 +158,7 @@ class Vitals:
     def trend(self, quantity: str) -> Trend:
         """Tell whether a quantity grows, over all that is known or of late."""
         limit = _limit() if quantity == "fds" else None
-        least = LEAST if quantity == "rss" else 0.0
+        least = LEAST.get(quantity, 0.0)
         recent = trend(_values(self.series.recent, quantity), limit, least)
         if recent.verdict is Verdict.GROWING or not self.series.older:
             return recent
@@ -160,6 +185,13 @@ class Vitals:
 
 def _same(before: Descriptor | None, now: Descriptor) -> bool:
     return before is not None and (before == now or process.UNCLASSIFIED in (before.type, now.type))
+
+
+def _sockets(by_type: Mapping[str, int] | None) -> int | None:
+    """Return how many there are; None if some descriptors were not looked at, for they may be sockets."""
+    if by_type is None or process.UNCLASSIFIED in by_type:
+        return None
+    return by_type.get("socket", 0)
 
 
 def _limit() -> float | None:

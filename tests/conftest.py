@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Finding, Handle, Leak
 
+os.environ["LC_ALL"] = "C.UTF-8"  # reports are told in English, wherever the tests run
 GRACE = 10.0
 SCAN = 1.0
 

@@ -54,6 +54,16 @@ def test_run_of_a_clean_program_is_healthy_and_exits_0(program):
     assert "HEALTHY" in done.stderr
 
 
+def test_run_speaks_the_language_on_stderr_and_in_reports(program, tmp_path):
+    reports = [option for suffix in ("txt", "html") for option in ("--report", tmp_path / f"r.{suffix}")]
+    done = crawlo_leaks("run", "--lang", "zh", *reports, "--", sys.executable, program(LEAKY))
+    told = "检测到泄漏：3 个句柄，来自 1 处代码"
+    assert (done.returncode, done.stdout) == (1, "the host speaks\n")
+    assert told in done.stderr
+    assert told in (tmp_path / "r.txt").read_text()
+    assert '"lang": "zh"' in (tmp_path / "r.html").read_text()
+
+
 def test_run_shows_what_child_processes_leaked_too(program):
     source = """
         import multiprocessing
@@ -159,8 +169,9 @@ def test_demo_finds_every_leak_of_the_leaky_twin_and_none_of_the_clean_one(tmp_p
     assert (shortage["held"], shortage["limit"], len(shortage["holders"])) == (3, 3, 1)
     assert shortage["holders"][0]["where"].endswith(" save")
     assert "3 of 3 connections of pool " in done.stdout
-    clean = crawlo_leaks("demo", "--clean", "--report", path)
+    clean = crawlo_leaks("demo", "--clean", "--report", path, "--lang", "zh")
     assert clean.returncode == 0, clean.stderr
+    assert "正常" in clean.stderr.splitlines()
     assert json.loads(path.read_text())["leaks"] == []
 
 

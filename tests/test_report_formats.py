@@ -3,14 +3,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 
+import jsonschema
 import pytest
-from report_samples import HOSTILE, MARKUP, NO_UTF8, STEERING, entry, frame, mixed, report
+from report_samples import HOSTILE, MARKUP, NO_UTF8, STEERING, entry, frame, mixed, process, report, run
 
 from crawlo_otel_leaks.report import formats, write
 from crawlo_otel_leaks.report.formats import ReportError, read
 from crawlo_otel_leaks.settings import REPORT_SUFFIXES
 
+SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "report.schema.json").read_text())
 SUFFIXES = (".html", ".json", ".sarif", ".txt")
 
 
@@ -138,6 +141,15 @@ def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
         (lambda data: data["leaks"][0].update(trace_id=5), "found 5 for 'trace_id' of leaks[0], expected str or null"),
         (lambda data: data["leaks"][0]["site"].pop("line"), "found nothing for 'line' of leaks[0].site, expected int"),
         (lambda data: data["leaks"][0]["stack"][1].update(file=None), "found None for 'file' of leaks[0].stack[1]"),
+        (lambda data: data["process"].update(series=7), "found 7 for 'series' of process, expected list"),
+        (
+            lambda data: data["process"]["series"].append({"at": "x"}),
+            "found 'x' for 'at' of process.series[0], expected int or float",
+        ),
+        (lambda data: data["process"].update(suspects=[{}]), "found nothing for 'quantity' of process.suspects[0]"),
+        (lambda data: data["process"].update(type_changes=[7]), "found int for process.type_changes[0]"),
+        (lambda data: data["process"].update(memory_sites=[{}]), "found nothing for 'file' of process.memory_sites[0]"),
+        (lambda data: data.update(runs=[{}]), "found nothing for 'spider' of runs[0], expected str"),
         (lambda data: data["handles"].clear(), "found nothing for 'by_kind' of handles, expected dict"),
     ],
 )
@@ -147,6 +159,13 @@ def test_a_damaged_report_is_refused_with_the_place_of_the_damage(tmp_path, dama
     (tmp_path / "leaks.json").write_text(json.dumps(data))
     with pytest.raises(ReportError, match=re.escape(found)):
         read(str(tmp_path / "leaks.json"))
+
+
+def test_a_report_with_series_and_runs_comes_back_whole_and_fits_the_schema(tmp_path):
+    there = report(process=process(30), runs=[run(), run(1, after=None, duration_s=None)], runs_left_out=2)
+    write(there, str(tmp_path / "leaks.json"))
+    assert read(str(tmp_path / "leaks.json")) == there
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(there.as_json()))
 
 
 def test_keys_of_a_later_version_are_passed_over(tmp_path):

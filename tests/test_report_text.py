@@ -7,6 +7,7 @@ from report_samples import HOSTILE, MARKUP, NO_UTF8, STEERING, entry, frame, gro
 from rich.console import Console
 
 from crawlo_otel_leaks.report import text
+from crawlo_otel_leaks.report.language import language
 from crawlo_otel_leaks.report.reasons import REASONS, words
 
 
@@ -57,7 +58,7 @@ def test_without_a_trace_none_is_told():
 def test_a_resolved_leak_is_told_as_such():
     told = shown(report(entry(resolved=True, reason="scope_end")))
     assert "resolved (scope_end)" in told
-    assert text.LATER in told
+    assert language("en")("resolved.why") in told
     assert REASONS["scope_end"].why not in told
 
 
@@ -154,7 +155,7 @@ def test_a_reason_of_a_later_version_is_told_as_it_is():
     ],
 )
 def test_lengths_of_time_are_told_as_people_say_them(seconds, told):
-    assert text.humane(seconds) == told
+    assert language("en").humane(seconds) == told
 
 
 def test_what_ran_out_is_told_with_who_held_it():

@@ -32,6 +32,7 @@ def test_every_setting_is_read():
         IGNORE="*/vendor/*, http.session",
         REPORT="a.json:b.html",
         TRACE_URL="https://jaeger/trace/{trace_id}",
+        LANG="ZH",
         CAPTURE_PATHS="false",
     )
     assert refused == []
@@ -49,6 +50,7 @@ def test_every_setting_is_read():
         ignore=("*/vendor/*", "http.session"),
         report=("a.json", "b.html"),
         trace_url="https://jaeger/trace/{trace_id}",
+        lang="zh",
         capture_paths=False,
     )
 
@@ -76,6 +78,7 @@ def test_an_infinite_threshold_switches_a_kind_off():
         ("HOLD_MIN", "-0.1", "at least 0"),
         ("LEAK_SPANS", "some", "one of all, sampled, off"),
         ("REPORT", "leaks.pdf", "each ending in one of .html, .json, .sarif, .txt"),
+        ("LANG", "fr", "one of en, zh"),
         ("CAPTURE_PATHS", "2", "one of 1, true"),
         ("TRACE_URL", "https://jaeger/trace/", "that contains {trace_id}"),
         ("TRACE_URL", "javascript:{trace_id}", "an http or https URL"),

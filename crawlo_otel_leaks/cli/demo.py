@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from crawlo_otel_leaks.cli import paths, run
+from crawlo_otel_leaks.cli import languages, paths, run
 from crawlo_otel_leaks.cli.errors import UsageError
 from crawlo_otel_leaks.demo import servers
 from crawlo_otel_leaks.report import text
@@ -31,21 +31,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--clean", action="store_true", help="run the clean twin")
     paths.add_report_option(parser)
+    languages.add_option(parser)
     parser.set_defaults(command=_demo)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    reports = paths.checked(arguments.report)
+    reports, lang = paths.checked(arguments.report), languages.chosen(arguments)
     program = [sys.executable, "-m", _PROGRAM, *(["--clean"] if arguments.clean else [])]
     try:
         with servers.serving() as where:
-            code, found = run.instrumented(program, reports, {**_HASTE, **where})
+            code, found = run.instrumented(program, reports, {**_HASTE, **where}, lang)
     except ImportError as error:
         raise UsageError(f"{error.name} is not installed; expected: pip install 'crawlo-otel-leaks[demo]'") from error
     if code or not found:
         return code or 1
     console = Console(stderr=True)
-    text.show(found[0], console)
+    text.show(found[0], console, lang)
     for path in reports:
         console.print(f"written: {path}", highlight=False, markup=False)
     return int(bool(found[0].accused) == arguments.clean)

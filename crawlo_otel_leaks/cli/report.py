@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from crawlo_otel_leaks.cli import paths
+from crawlo_otel_leaks.cli import languages, paths
 from crawlo_otel_leaks.cli.errors import UsageError
 from crawlo_otel_leaks.report import formats, html, text
 
@@ -29,16 +29,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="URL",
         help="where the HTML page links traces to, e.g. http://localhost:16686/trace/{trace_id}",
     )
-    parser.add_argument("--lang", default="", help=f"the HTML page's language, one of {', '.join(html.LANGUAGES)}")
+    languages.add_option(parser)
     parser.set_defaults(command=_report)
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    lang = languages.chosen(arguments)
     try:
         report = formats.read(arguments.file)
         for path in paths.checked(arguments.report):
-            formats.write(report, path, html.Page(arguments.trace_url, arguments.lang))
+            formats.write(report, path, html.Page(arguments.trace_url, lang))
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
-    text.show(report, Console())
+    text.show(report, Console(), lang)
     return int(bool(report.accused))

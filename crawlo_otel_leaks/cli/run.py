@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from crawlo_otel_leaks.cli import paths
+from crawlo_otel_leaks.cli import languages, paths
 from crawlo_otel_leaks.cli.errors import UsageError
 from crawlo_otel_leaks.report import formats, text
 from crawlo_otel_leaks.settings import PREFIX
@@ -36,15 +36,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="run a program and show what it leaked",
         description="Run a program under opentelemetry-instrument. Its output and its exit code are its own; "
         "what leaked is shown on stderr. A program that succeeds but leaks makes the exit code 1.",
-        usage="crawlo-leaks run [--report PATH] -- python app.py ...",
+        usage="crawlo-leaks run [--report PATH] [--lang LANG] -- python app.py ...",
     )
     paths.add_report_option(parser)
+    languages.add_option(parser)
     parser.add_argument("program", nargs="+", metavar="-- PROGRAM", help="the program and its arguments")
     parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    code, found = instrumented(arguments.program, paths.checked(arguments.report), {})
+    lang = languages.chosen(arguments)
+    code, found = instrumented(arguments.program, paths.checked(arguments.report), {}, lang)
     if not found:
         if code == 0:
             raise UsageError(
@@ -53,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         return code
     for report in found:
-        text.show(report, Console(stderr=True))
+        text.show(report, Console(stderr=True), lang)
     return code or int(any(report.accused for report in found))
 
 
@@ -61,8 +63,9 @@ def instrumented(
     program: list[str],
     reports: list[str],
     defaults: Mapping[str, str],
+    lang: str = "",
 ) -> tuple[int, list[Report]]:
-    """Run `program` to its end; return its exit code (128 + n for signal n) and what was found.
+    """Run `program` to its end, its reports in `lang`; return its exit code (128 + n for signal n) and what was found.
 
     That is the report of the program itself, if it left one, and those of its child processes that leaked.
 
@@ -73,7 +76,7 @@ def instrumented(
         raise UsageError(f"{program[0]}: no such program; expected `crawlo-leaks run -- python app.py`")
     with tempfile.TemporaryDirectory(prefix="crawlo-leaks-") as folder:
         own = Path(folder, "report.json")
-        environment = _environment([*reports, str(own)], defaults)
+        environment = _environment([*reports, str(own)], defaults, lang)
         child = subprocess.Popen([sys.executable, "-c", _INSTRUMENT, *program], env=environment)  # noqa: S603  (the user's own command)
         with _forwarding(child):
             code = child.wait()
@@ -82,8 +85,10 @@ def instrumented(
     return (code if code >= 0 else 128 - code), found + [report for report in children if report.leaks]
 
 
-def _environment(reports: list[str], defaults: Mapping[str, str]) -> dict[str, str]:
+def _environment(reports: list[str], defaults: Mapping[str, str], lang: str) -> dict[str, str]:
     environment = {**defaults, **os.environ}
+    if lang:
+        environment[f"{PREFIX}LANG"] = lang
     asked = environment.get(f"{PREFIX}REPORT")
     environment[f"{PREFIX}REPORT"] = os.pathsep.join([*([asked] if asked else []), *reports])
     if not any(name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("ENDPOINT") for name in environment):

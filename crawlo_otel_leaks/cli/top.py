@@ -16,7 +16,8 @@ from rich.text import Text
 
 from crawlo_otel_leaks import endpoint
 from crawlo_otel_leaks.cli.errors import UsageError
-from crawlo_otel_leaks.report.text import humane, printable
+from crawlo_otel_leaks.report.language import language
+from crawlo_otel_leaks.report.printable import printable
 from crawlo_otel_leaks.semconv import LIVE_SCHEMA
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _cells(row: dict[str, Any]) -> Iterator[Text]:
     site = row["site"]
     yield Text(str(row["count"]))
     yield Text(row["kind"])
-    yield Text(humane(row["age_s"]))
+    yield Text(language("en").humane(row["age_s"]))
     yield Text(row["verdict"])
     place = printable(f"{site['file']}:{site['line']} {site['function']}")
     yield Text(f"{place}\n{printable(row['name'])}".rstrip(), overflow="fold")

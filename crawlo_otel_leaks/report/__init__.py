@@ -3,5 +3,6 @@
 from crawlo_otel_leaks.report.build import build
 from crawlo_otel_leaks.report.formats import write
 from crawlo_otel_leaks.report.html import Page
+from crawlo_otel_leaks.report.language import from_locale
 
-__all__ = ["Page", "build", "write"]
+__all__ = ["Page", "build", "from_locale", "write"]

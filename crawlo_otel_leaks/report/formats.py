@@ -21,7 +21,7 @@ _FORMATS: Final[dict[str, Callable[[Report, html.Page], str]]] = {
     ".html": html.render,
     ".json": lambda report, _: report.as_json(),
     ".sarif": lambda report, _: sarif.render(report),
-    ".txt": lambda report, _: text.render(report),
+    ".txt": lambda report, page: text.render(report, page.lang),
 }
 
 
@@ -30,7 +30,7 @@ class ReportError(ValueError):
 
 
 def write(report: Report, path: str, page: html.Page = html.PLAIN) -> None:
-    """Write the report whole or not at all; `page` is for HTML.
+    """Write the report whole or not at all; `page` is what its reader chose.
 
     Raise ReportError for a suffix that is none of ours, OSError if the path cannot be written.
     """

@@ -31,6 +31,13 @@ _ENTRY: Final = {
     "owner": (dict,),
     "resolved": (bool,),
 }
+# Lists of the process block that may be absent, and what each of their items must hold.
+_PROCESS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+    "series": {"at": _NUMBER, "wall": _NUMBER},
+    "suspects": {"quantity": _TEXT, "slope": _NUMBER, "confidence": _NUMBER, "eta_s": (*_NUMBER, type(None))},
+    "type_changes": {"type": _TEXT, "first": _NUMBER, "last": _NUMBER, "growth": _NUMBER, "referrers": (list,)},
+    "memory_sites": {"file": _TEXT, "line": (int,), "growth_bytes": _NUMBER, "count": (int,)},
+}
 _SHORTAGE: Final = {
     "what": _TEXT,
     "kind": _TEXT,
@@ -48,6 +55,24 @@ _HOLDERS: Final = {
     "held_s": _NUMBER,
     "where": _TEXT,
     "owner_finished": (bool,),
+    "trace_id": _MAYBE,
+    "span_id": _MAYBE,
+}
+_RUN: Final = {
+    "spider": _TEXT,
+    "run_id": _TEXT,
+    "started": _NUMBER,
+    "duration_s": (int, float, type(None)),
+    "outcome": _TEXT,
+    "error": _MAYBE,
+    "pages": (int, type(None)),
+    "verdict": _TEXT,
+    "leaks": (int,),
+    "fingerprints": (dict,),
+    "open": (dict,),
+    "before": (dict,),
+    "after": (dict, type(None)),
+    "rss_peak": (int, type(None)),
     "trace_id": _MAYBE,
     "span_id": _MAYBE,
 }
@@ -96,6 +121,36 @@ class Shortage:
     """By place: `count`, `held_s` of the longest, `where`, `owner_finished`, `trace_id` and `span_id`."""
 
 
+@dataclass(frozen=True)
+class SpiderRun:
+    """One run of a spider. `started` are seconds since 1970; of what ends it, nothing is known while it runs."""
+
+    spider: str
+    run_id: str
+    started: float
+    duration_s: float | None
+    outcome: str
+    """`running`, `finished`, `failed` or `cancelled`."""
+    error: str | None
+    """Type of the exception that ended it."""
+    pages: int | None
+    verdict: str
+    """`healthy`, `leak_detected`, or `insufficient_data` until its grace is over."""
+    leaks: int
+    """Handles that it leaked and that are not released."""
+    fingerprints: dict[str, int]
+    """The same by the fingerprint of the entry that tells of them."""
+    open: dict[str, int]
+    """Handles of it that are held now, by kind."""
+    before: dict[str, int | None]
+    """`rss` in bytes, `fds`, `threads` and `tasks` of the process when it began ..."""
+    after: dict[str, int | None] | None
+    """... and when it ended."""
+    rss_peak: int | None
+    trace_id: str | None
+    span_id: str | None
+
+
 def _no_process() -> dict[str, Any]:
     return {"series": [], "changes": {}, "suspects": [], "type_changes": []}
 
@@ -112,6 +167,10 @@ class Report:
     command: str = ""
     left_out: int = 0
     shortages: list[Shortage] = field(default_factory=list)
+    runs: list[SpiderRun] = field(default_factory=list)
+    """Spider runs, in the order in which they began ..."""
+    runs_left_out: int = 0
+    """... without those that found no place in it any more."""
 
     @property
     def accused(self) -> list[Entry]:
@@ -143,9 +202,11 @@ def report_from(data: object) -> Report:
         raise ValueError(f"found schema {whole.get('schema')!r}, expected {REPORT_SCHEMA!r}")
     _checked(data, _REPORT, "the report")
     _checked(whole["handles"], {"by_kind": (dict,)}, "handles")
+    _check_process(whole["process"])
     leaks = [_entry_from(entry, f"leaks[{place}]") for place, entry in enumerate(whole["leaks"])]
     shortages = [_shortage_from(one, f"shortages[{place}]") for place, one in enumerate(whole.get("shortages", []))]
-    return Report(**{**_known(Report, whole), "leaks": leaks, "shortages": shortages})
+    runs = [_run_from(one, f"runs[{place}]") for place, one in enumerate(whole.get("runs", []))]
+    return Report(**{**_known(Report, whole), "leaks": leaks, "shortages": shortages, "runs": runs})
 
 
 def _entry_from(data: object, where: str) -> Entry:
@@ -162,6 +223,10 @@ def _shortage_from(data: object, where: str) -> Shortage:
     return Shortage(**_known(Shortage, shortage))
 
 
+def _run_from(data: object, where: str) -> SpiderRun:
+    return SpiderRun(**_known(SpiderRun, _checked(data, _RUN, where)))
+
+
 def _checked(data: object, shape: Mapping[str, tuple[type, ...]], where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"found {type(data).__name__} for {where}, expected an object")  # noqa: TRY004  (of a file)
@@ -172,6 +237,14 @@ def _checked(data: object, shape: Mapping[str, tuple[type, ...]], where: str) ->
             expected = " or ".join("null" if one is type(None) else one.__name__ for one in types)
             raise ValueError(f"found {found} for {key!r} of {where}, expected {expected}")
     return data
+
+
+def _check_process(process: dict[str, Any]) -> None:
+    for key, shape in _PROCESS.items():
+        items = process.get(key, [])
+        _checked({key: items}, {key: (list,)}, "process")
+        for place, item in enumerate(items):
+            _checked(item, shape, f"process.{key}[{place}]")
 
 
 def _known(shape: type, data: dict[str, Any]) -> dict[str, Any]:

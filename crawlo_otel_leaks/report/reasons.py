@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from crawlo_otel_leaks.report.language import language
+
+LEVELS: Final = {
+    "abandoned": "error",
+    "owner_finished": "error",
+    "loop_closed": "error",
+    "scope_end": "error",
+    "process_exit": "warning",
+    "held_too_long": "warning",
+    "slow": "note",
+}
+"""SARIF's: error is certain or nearly so, warning likely, note no leak."""
+
 
 class Words(NamedTuple):
-    """How a reason is told. `level` is SARIF's: error is certain or nearly so, warning likely, note no leak."""
+    """How a reason is told; `level` is one of `LEVELS`."""
 
     title: str
     why: str
@@ -14,53 +27,13 @@ class Words(NamedTuple):
     level: str
 
 
-REASONS: Final = {
-    "abandoned": Words(
-        "Abandoned",
-        "The object was garbage-collected without ever being released.",
-        "Use a with statement, or close it in a finally block, where it is acquired.",
-        "error",
-    ),
-    "owner_finished": Words(
-        "Owner finished",
-        "The span or task that acquired it has finished, and it is still held.",
-        "Release it before the request, task or span that needs it ends, or adopt() it if it is shared by design.",
-        "error",
-    ),
-    "loop_closed": Words(
-        "Loop closed",
-        "Its event loop is closed, so nothing can release it properly any more.",
-        "Await its close before the event loop ends.",
-        "error",
-    ),
-    "scope_end": Words(
-        "Scope ended",
-        "The monitored scope that acquired it has ended, and it is still held.",
-        "Release it before the scope ends, or adopt() it if it belongs to the process.",
-        "error",
-    ),
-    "process_exit": Words(
-        "Held at exit",
-        "It was still held when the interpreter exited.",
-        "Release it on the way out, or adopt() it if it lives as long as the process by design.",
-        "warning",
-    ),
-    "held_too_long": Words(
-        "Held too long",
-        "It has been idle for longer than its threshold.",
-        "Release it when the work is done, or raise the threshold of its kind in CRAWLO_OTEL_LEAKS_THRESHOLDS.",
-        "warning",
-    ),
-    "slow": Words(
-        "Slow",
-        "It is past its threshold but in use right now: told, not counted as a leak.",
-        "Nothing leaks here; see whether the work should take that long.",
-        "note",
-    ),
-}
-_STRANGE: Final = Words("", "", "", "warning")
-
-
-def words(reason: str) -> Words:
+def words(reason: str, lang: str = "") -> Words:
     """Return how a reason is told; a report of a later version may hold one that is not known."""
-    return REASONS.get(reason, _STRANGE._replace(title=reason, why=f"Reported as {reason}."))
+    say = language(lang)
+    if reason not in LEVELS:
+        return Words(reason, say("strange.why", reason=reason), "", "warning")
+    return Words(say(reason), say(f"{reason}.why"), say(f"{reason}.remedy"), LEVELS[reason])
+
+
+REASONS: Final = {reason: words(reason) for reason in LEVELS}
+"""In English."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from crawlo_otel_leaks.report.language import language
 from crawlo_otel_leaks.report.reasons import REASONS, words
-from crawlo_otel_leaks.report.text import LATER, humane
 from crawlo_otel_leaks.version import __version__
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def _result(entry: Entry) -> dict[str, Any]:
 
 
 def _message(entry: Entry) -> str:
+    english = language("en")
     what = " ".join(part for part in (entry.kind, entry.name) if part)
-    why = LATER if entry.resolved else words(entry.reason).why
-    return f"{entry.count} x {what}, held {humane(entry.held_s)}. {why}"
+    why = english("resolved.why") if entry.resolved else words(entry.reason).why
+    return f"{entry.count} x {what}, held {english.humane(entry.held_s)}. {why}"
 
 
 def _location(frame: dict[str, Any]) -> dict[str, Any]:

@@ -6,161 +6,140 @@ import io
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from crawlo_otel_leaks.report import text_process
+from crawlo_otel_leaks.report.language import language
+from crawlo_otel_leaks.report.printable import printable
 from crawlo_otel_leaks.report.reasons import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from crawlo_otel_leaks.report.language import Language
     from crawlo_otel_leaks.report.model import Entry, Report, Shortage
 
 FULL: Final = 20
 """Entries told in full; of more, only how many there are."""
 CALLERS: Final = 6
 """Frames told of a stack, the acquiring one included; JSON and HTML have the whole."""
-LATER: Final = "It was released after it had been reported, so it is not counted."
-_VERDICTS: Final = {
-    "healthy": ("HEALTHY", "bold green"),
-    "leak_detected": ("LEAK DETECTED", "bold red"),
-    "insufficient_data": ("INSUFFICIENT DATA", "bold yellow"),
-}
+MARGIN: Final = 12
+"""Columns for the name of a fact."""
+_VERDICTS: Final = {"healthy": "bold green", "leak_detected": "bold red", "insufficient_data": "bold yellow"}
 _STYLES: Final = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-def render(report: Report) -> str:
-    """Return the report as plain text, whatever the environment says of colours."""
+def render(report: Report, lang: str = "") -> str:
+    """Return the report as plain text, whatever the environment says of colours; in English unless told otherwise."""
     buffer = io.StringIO()
     plain = Console(file=buffer, width=120, color_system=None, force_jupyter=False, highlight=False)
-    show(report, plain)
+    show(report, plain, lang)
     return buffer.getvalue()
 
 
-def show(report: Report, console: Console) -> None:
-    """Print the report: the verdict first, then each leak with its line, owner and stack."""
-    _say(console, _verdict(report))
-    for line in _about(report):
-        _say(console, Text(line, "dim"))
+def show(report: Report, console: Console, lang: str = "") -> None:
+    """Print the report: the verdict first, then each leak with its line, owner and stack, then the process."""
+    for line in _lines(report, language(lang)):
+        # Never folded or cut by us: a path that the terminal itself wraps can still be copied whole.
+        console.print(line, soft_wrap=True)
+
+
+def _lines(report: Report, say: Language) -> Iterator[Text]:
+    yield _verdict(report, say)
+    for line in _about(report, say):
+        yield Text(line, "dim")
     for entry in report.leaks[:FULL]:
-        _show_entry(entry, console)
+        yield Text()
+        yield from _entry(entry, say)
     rest = report.leaks[FULL:]
     if rest:
-        console.print(Text("\n" + _rest(rest), "bold"))
+        yield Text("\n" + _rest(rest, say), "bold")
     for shortage in report.shortages:
-        _show_shortage(shortage, console)
+        yield Text()
+        yield from _shortage(shortage, say)
     if report.left_out:
-        more = f"{report.left_out} more leaks found no place in the report: it keeps a bounded number of places."
-        console.print(Text("\n" + more, "bold yellow"))
+        yield Text("\n" + say("left_out", n=report.left_out), "bold yellow")
+    yield from text_process.lines(report, say)
 
 
-def humane(seconds: float) -> str:
-    """Return a length of time as people say it, in the two largest units that matter."""
-    if round(seconds, 3) < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if round(seconds, 1) < 60:  # noqa: PLR2004  (a minute)
-        return f"{seconds:.1f} s"
-    parts: list[str] = []
-    left = round(seconds)
-    for size, unit in _UNITS:
-        if left >= size or parts:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2])
+def _verdict(report: Report, say: Language) -> Text:
+    verdict = say(f"text.{report.status}") if report.status in _VERDICTS else printable(report.status)
+    style = _VERDICTS.get(report.status, "bold")
+    if not report.accused:
+        return Text(verdict, style)
+    handles, places = say.plural("handles", report.accused_handles), say.plural("places", report.accused_places)
+    return Text(say("text.verdict", verdict=verdict, handles=handles, places=places), style)
 
 
-def printable(text: object) -> str:
-    """Return a text that cannot steer a terminal: what is not printable comes as its escape."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text))
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _say(console: Console, line: Text) -> None:
-    # Never folded or cut by us: a path that the terminal itself wraps can still be copied whole.
-    console.print(line, soft_wrap=True)
-
-
-def _verdict(report: Report) -> Text:
-    title, style = _VERDICTS.get(report.status, (printable(report.status), "bold"))
-    places = plural(report.accused_places, "place")
-    count = f": {plural(report.accused_handles, 'handle')} from {places}" if report.accused else ""
-    return Text(title + count, style)
-
-
-def _about(report: Report) -> Iterator[str]:
-    made = " at ".join(printable(part) for part in (report.command, report.generated_at) if part)
-    if made:
-        yield made
+def _about(report: Report, say: Language) -> Iterator[str]:
+    program, time = printable(report.command), printable(report.generated_at)
+    if program or time:
+        yield say("text.made", program=program, time=time) if program and time else program or time
     held = report.handles.get("by_kind") or {}
     if held:
-        yield "live handles: " + ", ".join(f"{printable(kind)} {count}" for kind, count in held.items())
+        yield say("text.live", counts=say("list").join(f"{printable(kind)} {count}" for kind, count in held.items()))
 
 
-def _show_entry(entry: Entry, console: Console) -> None:
-    told = words(entry.reason)
+def _entry(entry: Entry, say: Language) -> Iterator[Text]:
+    told = words(entry.reason, say.name)
     style = _STYLES[told.level] if entry.accused else "bold cyan"
-    state = f"resolved ({entry.reason})" if entry.resolved else entry.reason
-    times = f"{entry.count} x " if entry.count > 1 else ""
-    what = f"{times}{entry.kind} {entry.name}".rstrip()
-    console.print()
-    _say(
-        console,
-        Text.assemble((printable(state), style), "  ", (printable(what), "bold"), f"  held {humane(entry.held_s)}"),
-    )
-    _say(console, Text(f"  {LATER if entry.resolved else printable(told.why)}"))
-    for name, value in _facts(entry):
-        _say(console, Text.assemble((f"  {name:<12}", "dim"), printable(value)))
+    state = say("text.resolved" if entry.resolved else "text.reason", title=told.title, reason=entry.reason)
+    what = f"{entry.kind} {entry.name}".rstrip()
+    what = say("text.times", n=entry.count, what=what) if entry.count > 1 else what
+    held = say("held", time=say.humane(entry.held_s))
+    yield Text.assemble((printable(state), style), "  ", (printable(what), "bold"), f"  {held}")
+    yield Text(f"  {say('resolved.why') if entry.resolved else printable(told.why)}")
+    for name, value in _facts(entry, say):
+        margin = name + " " * (MARGIN - cell_len(name))
+        yield Text.assemble((f"  {margin}", "dim"), printable(value))
 
 
-def _show_shortage(shortage: Shortage, console: Console) -> None:
-    of = f"{shortage.held} of {shortage.limit}" if shortage.limit is not None else str(shortage.held)
-    times = plural(shortage.count, "time")
-    console.print()
-    _say(
-        console,
-        Text.assemble(("ran out", "bold yellow"), "  ", (printable(shortage.what), "bold"), f"  {times}"),
-    )
-    _say(console, Text(f"  {of} held when somebody last waited {humane(shortage.waited_s)} in vain, by:"))
-    for group in shortage.holders[:CALLERS]:
-        finished = "  (owner finished)" if group["owner_finished"] else ""
-        held = f"up to {humane(group['held_s'])}{finished}"
-        _say(console, Text(f"  {group['count']} x {printable(group['where'])}  {held}"))
-        if group["trace_id"]:
-            _say(console, Text(f"      trace {printable(group['trace_id'])}", "dim"))
-    rest = sum(group["count"] for group in shortage.holders[CALLERS:])
-    if rest:
-        _say(console, Text(f"  {rest} elsewhere"))
-
-
-def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
-    yield "at", _place(entry.site)
+def _facts(entry: Entry, say: Language) -> Iterator[tuple[str, str]]:
+    yield say("text.at"), _place(entry.site, say)
     if entry.site.get("text"):
         yield "", f"    {entry.site['text']}"
     for frame in entry.stack[1:CALLERS]:
-        yield "from", _place(frame)
+        yield say("text.from"), _place(frame, say)
     if len(entry.stack) > CALLERS:
-        yield "", f"{plural(len(entry.stack) - CALLERS, 'more frame')}"
+        yield "", say.plural("text.frames", len(entry.stack) - CALLERS)
     if entry.trace_id:
-        yield "trace", f"{entry.trace_id}  span {entry.span_id}"
-    owner = ", ".join(f"{key} {value}" for key, value in entry.owner.items() if value)
+        yield say("text.trace"), f"{entry.trace_id}  {say('text.span')} {entry.span_id}"
+    owner = say("and").join(f"{say('text.owner.' + key)} {value}" for key, value in entry.owner.items() if value)
     if owner:
-        yield "owner", owner
+        yield say("text.owner"), owner
     for held in entry.holds:
-        yield "holds", held
-    yield "fingerprint", entry.fingerprint
+        yield say("text.holds"), held
+    yield say("text.fingerprint"), entry.fingerprint
 
 
-def _place(frame: dict[str, Any]) -> str:
-    return f"{frame['file']}:{frame['line']} in {frame['function']}"
+def _place(frame: dict[str, Any], say: Language) -> str:
+    return say("text.frame", place=f"{frame['file']}:{frame['line']}", function=frame["function"])
 
 
-def _rest(entries: Sequence[Entry]) -> str:
-    handles = plural(sum(entry.count for entry in entries), "handle")
+def _rest(entries: Sequence[Entry], say: Language) -> str:
     kinds = Counter("resolved" if entry.resolved else entry.reason for entry in entries)
-    split = ", ".join(f"{printable(reason)} {count}" for reason, count in kinds.items())
-    return f"and {plural(len(entries), 'more place')} with {handles} ({split}); JSON and HTML reports have them all"
+    return say(
+        "text.rest",
+        places=say.plural("text.more", len(entries)),
+        handles=say.plural("handles", sum(entry.count for entry in entries)),
+        split=say("list").join(f"{printable(reason)} {count}" for reason, count in kinds.items()),
+    )
+
+
+def _shortage(shortage: Shortage, say: Language) -> Iterator[Text]:
+    held = str(shortage.held)
+    of = held if shortage.limit is None else say("of", n=held, all=shortage.limit)
+    times = say.plural("times", shortage.count)
+    yield Text.assemble((say("text.ran_out"), "bold yellow"), "  ", (printable(shortage.what), "bold"), f"  {times}")
+    yield Text(f"  {say('text.ran_out.by', held=of, time=say.humane(shortage.waited_s))}")
+    for group in shortage.holders[:CALLERS]:
+        longest = say.humane(group["held_s"])
+        told = say("text.up_to.finished" if group["owner_finished"] else "text.up_to", time=longest)
+        yield Text("  " + say("text.times", n=group["count"], what=f"{printable(group['where'])}  {told}"))
+        if group["trace_id"]:
+            yield Text(f"      {say('text.trace')} {printable(group['trace_id'])}", "dim")
+    rest = sum(group["count"] for group in shortage.holders[CALLERS:])
+    if rest:
+        yield Text(f"  {say('elsewhere', n=rest)}")
