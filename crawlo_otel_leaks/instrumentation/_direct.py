@@ -1,7 +1,4 @@
-"""What `PoolWatch` does, as functions that stand in a pool's class themselves: for pools that are asked at every turn.
-
-Of a take and give back through wrapt a quarter was wrapt's own way through.
-"""
+"""What `PoolWatch` does, as functions that stand in a pool's class themselves: for pools asked at every turn."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     Method = Callable[..., Any]
     Maker = Callable[[Method, list[bool]], Method]
 
+# Through wrapt, its own way took a quarter of a take and give back.
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
 
 
