@@ -1,6 +1,20 @@
 """Every unreleased file, session and connection, shown inside the trace that acquired it."""
 
 from crawlo_otel_leaks.api import adopt, release, scope, track
+from crawlo_otel_leaks.managed import ManagedResource, ResourceStatus, ResourceType
+from crawlo_otel_leaks.manager import ResourceManager, cleanup_all_managers, get_resource_manager
 from crawlo_otel_leaks.version import __version__
 
-__all__ = ["__version__", "adopt", "release", "scope", "track"]
+__all__ = [
+    "ManagedResource",
+    "ResourceManager",
+    "ResourceStatus",
+    "ResourceType",
+    "__version__",
+    "adopt",
+    "cleanup_all_managers",
+    "get_resource_manager",
+    "release",
+    "scope",
+    "track",
+]
