@@ -142,10 +142,10 @@ def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
     starter = getattr(handle.span, STARTER, None)
     if starter is not None and starter == (handle.task or handle.thread.ident):
         return True
-    return task_over if handle.task else not _working(handle, frames)
+    return task_over if handle.task else not working(handle, frames)
 
 
-def _working(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
+def working(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
     """Whether the thread still executes one of the functions it acquired the handle in."""
     near = [code for code, _ in handle.site.frames]
     return any(code is step.f_code for step in _executing(frames.get(handle.thread.ident)) for code in near)
