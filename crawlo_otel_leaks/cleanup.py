@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
-import threading
 import time
 from contextlib import suppress
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
+
+from crawlo_otel_leaks.aside import aside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -65,40 +65,11 @@ async def clean(function: Callable[..., object], arguments: tuple[object, ...], 
 
 async def _apart(function: Callable[..., object], arguments: tuple[object, ...], end: float) -> object:
     try:
-        return await _within(_in_thread(function, arguments), end)
+        return await _within(aside(function, *arguments), end)
     except Exception as error:
         if not any(refusal in str(error) for refusal in _REFUSALS):
             raise
         return function(*arguments)
-
-
-def _in_thread(function: Callable[..., object], arguments: tuple[object, ...]) -> asyncio.Future[object]:
-    """Call a function on a thread of its own, which holds up no exit."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[object] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def tell(result: object, error: BaseException | None) -> None:
-        if answer.done():  # nobody waits any more
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
-
-    def run() -> None:
-        result, failed = None, None
-        try:
-            result = context.run(function, *arguments)
-        except StopIteration as error:  # which no future can carry
-            failed = RuntimeError(f"cleanup raised {error!r}")
-        except BaseException as error:  # noqa: BLE001  (it is raised where the function was called for)
-            failed = error
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(tell, result, failed)
-
-    threading.Thread(target=run, name="crawlo-leaks-cleanup", daemon=True).start()
-    return answer
 
 
 async def _within(work: Awaitable[Any], end: float) -> object:

@@ -62,7 +62,7 @@ class ManagedResource:
     `timeout` is the seconds that its cleanup may take; None for as long as it likes.
     """
 
-    def __init__(  # noqa: PLR0913  (Crawlo's, and a time limit)
+    def __init__(  # noqa: PLR0913, PLR0917  (Crawlo's, and a time limit)
         self,
         resource: Any,  # noqa: ANN401  (anything can be managed)
         cleanup_func: Callable[..., object],

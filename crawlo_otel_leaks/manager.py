@@ -52,7 +52,7 @@ class ResourceManager:
         self._lock = threading.Lock()
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-    def register(  # noqa: PLR0913  (Crawlo's)
+    def register(  # noqa: PLR0913, PLR0917  (Crawlo's)
         self,
         resource: Any,  # noqa: ANN401  (anything can be managed)
         cleanup_func: Callable[..., object],

@@ -50,7 +50,7 @@ def cleanup_order(resources: Sequence[D], *, reverse: bool = True) -> list[D]:
 
 
 def cycle(resources: Iterable[Dependent], start: str) -> list[str]:
-    """Return the names of a circle of dependencies through `start`, which begins and ends it; empty if there is none."""
+    """Return the names of a circle of dependencies through `start`, first and last; empty if there is none."""
     depends: defaultdict[str, set[str]] = defaultdict(set)
     for one in resources:
         depends[one.name] |= one.depends_on
