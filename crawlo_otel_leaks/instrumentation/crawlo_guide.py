@@ -22,7 +22,9 @@ MODULES: Final = {
     "crawlo.utils.resource_manager": "resource_manager.py",
     "crawlo.tools.leak_check": "leak_check.py",
 }
-"""What the guide imports or runs, and what stands for it. Crawlo's own packages around it must be there."""
+"""What the guide imports or runs, and what stands for it. Crawlo itself must be there."""
+PACKAGE: Final = "crawlo.tools"
+"""A package that is gone from Crawlo 1.7."""
 
 
 class GuideFinder(MetaPathFinder):
@@ -33,6 +35,8 @@ class GuideFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Return where one of the guide's modules is."""
         del path, target
+        if fullname == PACKAGE:
+            return spec_from_file_location(fullname, _GUIDE / "__init__.py", submodule_search_locations=[])
         file = MODULES.get(fullname)
         return None if file is None else spec_from_file_location(fullname, _GUIDE / file)
 
