@@ -112,10 +112,13 @@ def _reason(handle: Handle, caller: Caller, frames: Mapping[int, FrameType], now
 
 
 def _is_done(handle: Handle, facts: Facts, frames: Mapping[int, FrameType]) -> bool:
-    """Whether whoever acquired it is done, for a thread without a span: has left the functions it acquired it in."""
+    """Whether whoever acquired it is done: its task has ended, or its thread has left the functions it did it in.
+
+    An open span excuses nothing here: it may well be that of the whole stretch.
+    """
     if facts.owner_finished_for is not None:
         return True
-    return handle.task is None and handle.span is None and not owner.working(handle, frames)
+    return owner.task_over(handle.task) if handle.task is not None else not owner.working(handle, frames)
 
 
 def _within(scope: Scope | None, outer: Scope) -> bool:

@@ -192,6 +192,20 @@ def test_what_a_task_left_that_has_ended_is_a_leak(all_watched, detector, path):
     assert told["potential_leaks"][0]["sites"][0]["reason"] == "owner_finished"
 
 
+def test_an_open_span_around_it_all_excuses_nobody(all_watched, detector, path, tracer):
+    kept = []
+
+    async def fetch():
+        kept.append(path.open())
+
+    with tracer.start_as_current_span("request"):
+        detector.set_baseline()
+        asyncio.run(fetch())
+        told = analyzed(detector)
+    kept.pop().close()
+    assert types(told) == {"file_descriptors": 1}
+
+
 def test_what_another_task_is_at_work_with_is_none(all_watched, detector, path):
     async def work(go_on):
         with path.open():

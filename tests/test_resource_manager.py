@@ -115,7 +115,7 @@ def test_a_cleanup_function_is_sync_or_async_and_takes_the_resource_or_nothing(m
         "async": take,
         "sync without argument": lambda: log.append("x"),
         "async without argument": nothing,
-        "awaitable": lambda resource: take(resource),
+        "awaitable": lambda resource: take(resource),  # noqa: PLW0108  (sync, and returns a coroutine)
     }
     managed.register("x", functions[kind])
     assert clean(managed)["success"] == 1

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import threading
+
+import pytest
+from leaky_work import all_watched, cancelled, idlers, pending, sessions, types
+from opentelemetry import trace
+
+from crawlo_otel_leaks import (
+    LeakDetector,
+    ResourceLeakMonitor,
+    monitor_crawler,
+    monitor_resource_leaks,
+    monitored,
+    semconv,
+)
+from crawlo_otel_leaks.owner import current_scope
+
+__all__ = ["all_watched", "idlers", "sessions"]
+BOTH = pytest.mark.parametrize("verb", [monitor_resource_leaks, monitor_crawler])
+
+
+@pytest.fixture
+def plain(all_watched):
+    """All is watched; no objects are counted by type, which takes time."""
+    return functools.partial(monitor_resource_leaks, "work", snapshot_interval=0, types=False)
+
+
+def test_a_monitor_tells_what_was_left_between_start_and_stop(all_watched, path):
+    monitor = ResourceLeakMonitor("import")
+    monitor.start_monitoring()
+    with path.open():
+        monitor.take_snapshot("middle")
+        told = monitor.stop_monitoring()
+    assert types(told) == {"file_descriptors": 1}
+    assert monitor.analysis is told
+    assert [one.name for one in monitor.leak_detector._snapshots] == ["middle", "stop"]
+
+
+def test_a_monitor_that_starts_again_begins_anew(all_watched, path):
+    monitor = ResourceLeakMonitor("import")
+    with path.open():
+        monitor.start_monitoring()
+        assert monitor.stop_monitoring()["status"] == "healthy"
+
+
+def test_a_monitor_that_was_never_started_has_not_enough_data(rig):
+    assert ResourceLeakMonitor("import").stop_monitoring()["status"] == "insufficient_data"
+
+
+@BOTH
+def test_a_sync_function_keeps_its_result_name_and_signature(all_watched, verb):
+    @verb("work")
+    def add(one: int, two: int = 2) -> int:
+        """Add."""
+        return one + two
+
+    assert add(1) == 3
+    assert (add.__name__, add.__doc__) == ("add", "Add.")
+    assert str(inspect.signature(add)) == "(one: 'int', two: 'int' = 2) -> 'int'"
+
+
+@BOTH
+def test_an_async_function_keeps_its_result_and_stays_one(all_watched, verb):
+    @verb("work")
+    async def add(one, two):
+        await asyncio.sleep(0)
+        return one + two
+
+    assert inspect.iscoroutinefunction(add)
+    assert asyncio.run(add(1, 2)) == 3
+
+
+def test_a_function_that_leaves_sessions_open_is_told_and_one_that_closes_them_is_not(plain, sessions, caplog):
+    leaking, clean = plain(), plain()
+
+    async def main():
+        await leaking(sessions.take)(9)
+        await sessions.give_back()
+        async with clean:
+            await sessions.take(9)
+            await sessions.give_back()
+
+    with caplog.at_level(logging.INFO, "crawlo_otel_leaks"):
+        asyncio.run(main())
+    assert types(leaking.analysis) == {"http_sessions": 9}
+    assert clean.analysis["status"] == "healthy"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "9 http_sessions" in caplog.text
+
+
+def test_what_is_left_is_a_leak_in_the_telemetry_too_once_the_grace_is_over(plain, rig, path, tracer):
+    kept = []
+
+    @plain()
+    def leave():
+        kept.append(path.open())
+
+    with tracer.start_as_current_span("request"):
+        leave()
+    rig.settle()
+    kept.pop().close()
+    (leak,) = set(rig.recorder.opened_leaks)
+    assert leak.reason.value in ("owner_finished", "scope_end")
+    assert leak.owner.scope == "work"
+
+
+def test_the_span_around_it_has_the_verdict(plain, telemetry, path, tracer):
+    kept = []
+    with tracer.start_as_current_span("request") as above, plain():
+        kept.append(path.open())
+        inner = trace.get_current_span()
+    kept.pop().close()
+    (span,) = telemetry.spans("monitor ")
+    assert span.name == "monitor work"
+    assert span.context == inner.get_span_context()
+    assert span.parent.span_id == above.get_span_context().span_id
+    assert span.attributes[semconv.MONITOR_NAME] == "work"
+    assert span.attributes[semconv.MONITOR_VERDICT] == "leak_detected"
+    assert span.attributes[semconv.MONITOR_LEAKS] == 1
+    assert span.status.is_unset
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_exception_passes_through_and_is_on_the_span(plain, telemetry, kind):
+    monitor = plain()
+
+    @monitor
+    def failing():
+        raise KeyError("nothing there")
+
+    @monitor
+    async def failing_later():
+        raise KeyError("nothing there")
+
+    with pytest.raises(KeyError, match="nothing there"):
+        failing() if kind == "sync" else asyncio.run(failing_later())
+    (span,) = telemetry.spans("monitor ")
+    assert span.status.status_code is trace.StatusCode.ERROR
+    assert span.events[0].name == "exception"
+    assert monitor.analysis["status"] == "healthy"
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert current_scope.get() is None
+
+
+def test_a_function_that_is_cancelled_is_judged_and_stays_cancelled(plain, telemetry):
+    monitor = plain()
+
+    async def main():
+        started = asyncio.Event()
+
+        @monitor
+        async def work():
+            started.set()
+            await asyncio.Event().wait()
+
+        working = asyncio.ensure_future(work())
+        await started.wait()
+        working.cancel()
+        await asyncio.wait([working])
+        return working.cancelled()
+
+    assert asyncio.run(main())
+    assert monitor.analysis["status"] == "healthy"
+    assert telemetry.spans("monitor ")
+
+
+def test_three_at_once_are_told_apart(plain, path):
+    """Of one and the same decorated function; the second leaks."""
+    told, kept, inside, all_inside = {}, [], [], asyncio.Event()
+
+    async def crawl(name, *, leaks):
+        async with plain() as monitor:
+            file = path.open()
+            inside.append(name)
+            if len(inside) == 3:
+                all_inside.set()
+            await all_inside.wait()
+            if leaks:
+                kept.append(file)
+            else:
+                file.close()
+        told[name] = monitor.analysis["status"]
+
+    async def main():
+        await asyncio.gather(*(crawl(name, leaks=name == "second") for name in ("first", "second", "third")))
+
+    asyncio.run(main())
+    kept.pop().close()
+    assert told == {"first": "healthy", "second": "leak_detected", "third": "healthy"}
+
+
+def test_one_instance_may_be_entered_side_by_side(plain):
+    shared, seen = plain(), []
+
+    async def enter(first, second):
+        async with shared as opened:
+            first.set()
+            await second.wait()
+        seen.append((opened.analysis["status"], opened))
+
+    async def main():
+        one, two = asyncio.Event(), asyncio.Event()
+        await asyncio.gather(enter(one, two), enter(two, one))
+
+    asyncio.run(main())
+    assert [status for status, _ in seen] == ["healthy", "healthy"]
+    assert seen[0][1] is not seen[1][1]
+
+
+def test_tasks_that_outlive_the_function_are_told(plain):
+    monitor, left = plain(), []
+
+    @monitor
+    async def start():
+        left.extend(await pending(60))
+
+    async def main():
+        await start()
+        await cancelled(left)
+
+    asyncio.run(main())
+    assert types(monitor.analysis) == {"tasks": 60}
+
+
+def test_threads_that_outlive_the_function_are_told(plain, idlers):
+    monitor = plain()
+    monitor(idlers)(5)
+    assert types(monitor.analysis) == {"threads": 5}
+
+
+def test_a_crawlers_name_is_the_spiders_in_what_is_told_of_its_leaks(rig, all_watched, path):
+    kept = []
+
+    @monitor_crawler("quotes", snapshot_interval=0, types=False)
+    def crawl():
+        kept.append(path.open())
+
+    crawl()
+    rig.settle()
+    kept.pop().close()
+    assert rig.recorder.opened_leaks[0].owner.spider == "quotes"
+
+
+def test_snapshots_are_taken_at_the_interval_and_end_with_the_function(rig):
+    enough = threading.Event()
+    snapshot = LeakDetector.snapshot
+
+    def noting(self, *args, **kwargs):
+        taken = snapshot(self, *args, **kwargs)
+        if len(self._snapshots) > 2:
+            enough.set()
+        return taken
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LeakDetector, "snapshot", noting)
+        with monitor_resource_leaks("work", snapshot_interval=0.005, types=False):
+            assert enough.wait(10)
+            (thread,) = [one for one in threading.enumerate() if one.name == "crawlo-leaks-monitor"]
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_objects_are_counted_by_type_before_and_after_also_around_a_coroutine(rig):
+    kept = []
+
+    class Kept:
+        """Something to be kept."""
+
+    async def main():
+        async with monitor_resource_leaks("work", snapshot_interval=0) as monitor:
+            kept.extend(Kept() for _ in range(20_000))
+        return monitor.analysis
+
+    told = asyncio.run(main())
+    assert told["type_changes"][0]["type"].endswith("Kept")
+    assert 15_000 < told["type_changes"][0]["growth"] < 25_000
+
+
+def test_a_failure_of_ours_does_not_reach_the_function(rig, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(monitored.LeakDetector, "set_baseline", broken)
+    monkeypatch.setattr(monitored.LeakDetector, "snapshot", broken)
+    assert monitor_resource_leaks("work", snapshot_interval=0)(lambda: 3)() == 3
+    assert rig.runtime.tracker.errors == 2
+    rig.runtime.tracker.errors = 0
+
+
+def test_what_cannot_be_watched_is_refused(rig):
+    with pytest.raises(TypeError, match=r"@monitor_crawler\('my_spider'\)"):
+
+        @monitor_crawler
+        async def bare():
+            pass
+
+    def steps():
+        yield 1
+
+    with pytest.raises(TypeError, match="generator"):
+        monitor_resource_leaks("work")(steps)
+    with pytest.raises(ValueError, match="snapshot_interval=-1"):
+        monitor_resource_leaks("work", snapshot_interval=-1)
