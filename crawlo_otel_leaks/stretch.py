@@ -65,8 +65,9 @@ class Stretch:
         Nothing is told to anybody else: what may still be given back is no leak of the detector's yet.
         """
         self.running.refresh()
-        lost = [(handle, Reason.ABANDONED) for handle in (*list(self.lost), *self._being_lost()) if self.covers(handle)]
-        return lost + list(self._held(caller))
+        # In this order: one may become the other meanwhile, and is then seen twice.
+        lost = dict.fromkeys((*self._being_lost(), *list(self.lost)))
+        return [(one, Reason.ABANDONED) for one in lost if self.covers(one)] + list(self._held(caller))
 
     def covers(self, handle: Handle) -> bool:
         """Whether it was acquired in this stretch."""
