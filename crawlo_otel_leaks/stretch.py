@@ -64,7 +64,10 @@ class Stretch:
 
         Nothing is told to anybody else: what may still be given back is no leak of the detector's yet.
         """
-        self.running.refresh()
+        try:
+            self.running.refresh()
+        except Exception as error:  # noqa: BLE001  (what was noted before is looked at)
+            self.running.tracker.fail("refresh", error)
         # In this order: one may become the other meanwhile, and is then seen twice.
         lost = dict.fromkeys((*self._being_lost(), *list(self.lost)))
         return [(one, Reason.ABANDONED) for one in lost if self.covers(one)] + list(self._held(caller))
