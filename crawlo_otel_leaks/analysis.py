@@ -108,10 +108,12 @@ def potential_leaks(
     by_type: defaultdict[str, list[tuple[Handle, Reason]]] = defaultdict(list)
     for handle, reason in suspects:
         by_type[_TYPES[handle.kind]].append((handle, reason))
+    # Objects alone are what a crawl remembers; they say more about memory that grows.
     leaks = {name: _held(name, some, now) for name, some in by_type.items()}
     for name, told in growing.items():
         growth = changed.get(name) or 0
-        if told.verdict is Verdict.GROWING and not (name == "memory_mb" and growth <= threshold_mb):
+        enough = growth > threshold_mb if name == "memory_mb" else name != "objects" or "memory_mb" in leaks
+        if told.verdict is Verdict.GROWING and enough:
             entry = leaks.setdefault(name, {"type": name, "severity": "medium", "growth": growth, "sites": []})
             entry["growth_per_second"] = float(f"{told.slope:.4g}")
             entry["confidence"] = round(told.confidence, 4)

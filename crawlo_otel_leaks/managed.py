@@ -87,6 +87,7 @@ class ManagedResource:
         """What its last cleanup failed with."""
         self._handle: Handle | None = None
         self._tracker: Tracker | None = None
+        self._shared = False
 
     async def cleanup(self) -> bool:
         """Clean up, unless that is done or under way; raise what the cleanup function raises.
@@ -106,9 +107,9 @@ class ManagedResource:
         except BaseException as error:
             self.status = ResourceStatus.ERROR
             self.error = f"{type(error).__name__}: {error}"
-            if self._handle is not None:  # nobody is left to see to it
-                self._handle.shared = False
+            self._hand_back()
             raise
+        self._hand_back()
         self.status, self.error = ResourceStatus.CLOSED, None
         self.closed_at = time.time()
         self._release()
@@ -125,7 +126,7 @@ class ManagedResource:
             return
         known = running.find(self.resource)
         if known is not None:  # its library's handle says more, and knows its end
-            known.shared, self._handle = True, known
+            self._handle, self._shared, known.shared = known, known.shared, True
             return
         handle = ManagedHandle(self._kind(), self._label())
         tracker = running.tracker
@@ -133,8 +134,14 @@ class ManagedResource:
         if tracker.acquire(handle, frame) is not None:
             handle.shared, self._handle, self._tracker = True, handle, tracker
 
+    def _hand_back(self) -> None:
+        """Let whoever acquired it answer for it again: if it is still held, nobody else is left to see to it."""
+        if self._handle is not None:
+            self._handle.shared = self._shared
+
     def forget(self) -> None:
         """Watch no longer, without a word."""
+        self._hand_back()
         if self._handle is not None and self._tracker is not None:
             self._tracker.forget(self._handle)
 

@@ -114,6 +114,7 @@ class ResourceManager:
         done = [0, 0]
         async with self._turn():
             with self._lock:
+                self._resources = [one for one in self._resources if one.status is not ResourceStatus.CLOSED]
                 chosen = cleanup_order([one for one in self._resources if wanted(one)], reverse=reverse)
             for managed in chosen:
                 if self._claim(managed):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.machinery
-import importlib.util
+import re
 import subprocess
 import sys
 import types
 import zipfile
+from pathlib import Path
 
 import programs
 import pytest
@@ -16,6 +17,7 @@ from crawlo_otel_leaks import LeakDetector, ResourceManager
 from crawlo_otel_leaks.guide import leak_check, leak_detector, resource_leak_monitor, resource_manager
 from crawlo_otel_leaks.instrumentation.crawlo_guide import MODULES, CrawloGuideInstrumentor, GuideFinder
 
+DOCUMENT = Path(__file__).parent.parent / "docs" / "crawlo.md"
 LEAK_TESTS = 11
 DETECTION = "test_resource_leak_detection.py"
 """Imports modules that Crawlo never shipped: it cannot run without ours."""
@@ -111,6 +113,15 @@ def test_without_us_one_of_them_cannot_be_imported(tmp_path, crawlo_with_tests, 
 def test_the_guides_snippets_run_as_printed(tmp_path, work, status):
     done = programs.run(tmp_path, SNIPPET.format(work=work))
     assert done.stdout.split() == [status, "3", "crawlo.utils.resource_manager"], done.stderr
+
+
+def test_the_snippets_of_our_own_guide_run_too(tmp_path):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    done = programs.run(tmp_path, "\n".join(snippets))
+    assert done.returncode == 0, done.stderr
+    assert len(snippets) == 4
+    assert done.stdout.splitlines()[0] == "healthy", done.stderr
 
 
 def test_they_run_too_where_tracking_is_switched_off_and_say_that_little_is_known(tmp_path):

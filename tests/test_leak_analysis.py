@@ -48,6 +48,12 @@ def test_memory_that_grows_steadily_beyond_the_threshold_is_a_leak():
     assert leak["growth_per_second"] == pytest.approx(1, rel=0.1)
 
 
+def test_objects_are_accused_beside_memory_alone():
+    more = {"objects": lambda n: 100_000 + 1_000 * n}
+    assert judged(series(60, **more)) == []
+    assert [leak["type"] for leak in judged(series(60, **more, memory_mb=lambda n: 100.0 + n))] == ["memory", "objects"]
+
+
 def test_memory_that_grows_by_less_than_the_threshold_is_none():
     assert judged(series(60, memory_mb=lambda n: 100.0 + n), threshold_mb=100) == []
 

@@ -98,6 +98,22 @@ def test_what_its_library_tracks_already_is_not_counted_twice(rig, managed, noti
     assert rig.held[0].shared
 
 
+def test_what_a_cleanup_only_claims_to_have_released_is_a_leak_of_who_acquired_it(rig, managed, noting, tracer):
+    kept = []
+
+    async def register():
+        with tracer.start_as_current_span("job"):
+            kept.append(track(Thing()))
+            managed.register(kept[0], noting)
+
+    asyncio.run(register())
+    rig.settle()
+    assert rig.verdicts == []
+    assert clean(managed)["success"] == 1  # and has not released it
+    rig.settle()
+    assert rig.verdicts == [("custom", "owner_finished")]
+
+
 def test_what_is_cleared_is_forgotten(rig, managed, noting):
     managed.register(Thing(), noting)
     managed.clear()

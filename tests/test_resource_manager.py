@@ -250,6 +250,15 @@ def test_one_type_is_cleaned_up_alone(managed, noting, log):
     assert managed.get_resources_by_type(ResourceType.QUEUE) == []
 
 
+def test_what_was_cleaned_up_by_itself_is_not_cleaned_up_again(managed, noting, log):
+    resource = managed.register("a", noting)
+    assert asyncio.run(resource.cleanup())
+    assert asyncio.run(resource.cleanup())
+    assert clean(managed)["total_resources"] == 0
+    assert log == ["a"]
+    assert managed.get_resources_by_type(ResourceType.OTHER) == []
+
+
 def test_stats_have_all_keys(managed, noting):
     managed.register("a", noting, ResourceType.QUEUE)
     managed.register("b", fail)
