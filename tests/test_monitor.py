@@ -4,23 +4,15 @@ import asyncio
 import functools
 import inspect
 import logging
-import threading
 
 import pytest
-from leaky_work import all_watched, cancelled, idlers, pending, sessions, types
+from leaky_work import types
 from opentelemetry import trace
 
-from crawlo_otel_leaks import (
-    LeakDetector,
-    ResourceLeakMonitor,
-    monitor_crawler,
-    monitor_resource_leaks,
-    monitored,
-    semconv,
-)
+from crawlo_otel_leaks import ResourceLeakMonitor, monitor_crawler, monitor_resource_leaks, monitored
 from crawlo_otel_leaks.owner import current_scope
 
-__all__ = ["all_watched", "idlers", "sessions"]
+pytest_plugins = ["leaky_work"]
 BOTH = pytest.mark.parametrize("verb", [monitor_resource_leaks, monitor_crawler])
 
 
@@ -93,38 +85,6 @@ def test_a_function_that_leaves_sessions_open_is_told_and_one_that_closes_them_i
     assert "9 http_sessions" in caplog.text
 
 
-def test_what_is_left_is_a_leak_in_the_telemetry_too_once_the_grace_is_over(plain, rig, path, tracer):
-    kept = []
-
-    @plain()
-    def leave():
-        kept.append(path.open())
-
-    with tracer.start_as_current_span("request"):
-        leave()
-    rig.settle()
-    kept.pop().close()
-    (leak,) = set(rig.recorder.opened_leaks)
-    assert leak.reason.value in ("owner_finished", "scope_end")
-    assert leak.owner.scope == "work"
-
-
-def test_the_span_around_it_has_the_verdict(plain, telemetry, path, tracer):
-    kept = []
-    with tracer.start_as_current_span("request") as above, plain():
-        kept.append(path.open())
-        inner = trace.get_current_span()
-    kept.pop().close()
-    (span,) = telemetry.spans("monitor ")
-    assert span.name == "monitor work"
-    assert span.context == inner.get_span_context()
-    assert span.parent.span_id == above.get_span_context().span_id
-    assert span.attributes[semconv.MONITOR_NAME] == "work"
-    assert span.attributes[semconv.MONITOR_VERDICT] == "leak_detected"
-    assert span.attributes[semconv.MONITOR_LEAKS] == 1
-    assert span.status.is_unset
-
-
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_an_exception_passes_through_and_is_on_the_span(plain, telemetry, kind):
     monitor = plain()
@@ -167,118 +127,6 @@ def test_a_function_that_is_cancelled_is_judged_and_stays_cancelled(plain, telem
     assert asyncio.run(main())
     assert monitor.analysis["status"] == "healthy"
     assert telemetry.spans("monitor ")
-
-
-def test_three_at_once_are_told_apart(plain, path):
-    """Of one and the same decorated function; the second leaks."""
-    told, kept, inside, all_inside = {}, [], [], asyncio.Event()
-
-    async def crawl(name, *, leaks):
-        async with plain() as monitor:
-            file = path.open()
-            inside.append(name)
-            if len(inside) == 3:
-                all_inside.set()
-            await all_inside.wait()
-            if leaks:
-                kept.append(file)
-            else:
-                file.close()
-        told[name] = monitor.analysis["status"]
-
-    async def main():
-        await asyncio.gather(*(crawl(name, leaks=name == "second") for name in ("first", "second", "third")))
-
-    asyncio.run(main())
-    kept.pop().close()
-    assert told == {"first": "healthy", "second": "leak_detected", "third": "healthy"}
-
-
-def test_one_instance_may_be_entered_side_by_side(plain):
-    shared, seen = plain(), []
-
-    async def enter(first, second):
-        async with shared as opened:
-            first.set()
-            await second.wait()
-        seen.append((opened.analysis["status"], opened))
-
-    async def main():
-        one, two = asyncio.Event(), asyncio.Event()
-        await asyncio.gather(enter(one, two), enter(two, one))
-
-    asyncio.run(main())
-    assert [status for status, _ in seen] == ["healthy", "healthy"]
-    assert seen[0][1] is not seen[1][1]
-
-
-def test_tasks_that_outlive_the_function_are_told(plain):
-    monitor, left = plain(), []
-
-    @monitor
-    async def start():
-        left.extend(await pending(60))
-
-    async def main():
-        await start()
-        await cancelled(left)
-
-    asyncio.run(main())
-    assert types(monitor.analysis) == {"tasks": 60}
-
-
-def test_threads_that_outlive_the_function_are_told(plain, idlers):
-    monitor = plain()
-    monitor(idlers)(5)
-    assert types(monitor.analysis) == {"threads": 5}
-
-
-def test_a_crawlers_name_is_the_spiders_in_what_is_told_of_its_leaks(rig, all_watched, path):
-    kept = []
-
-    @monitor_crawler("quotes", snapshot_interval=0, types=False)
-    def crawl():
-        kept.append(path.open())
-
-    crawl()
-    rig.settle()
-    kept.pop().close()
-    assert rig.recorder.opened_leaks[0].owner.spider == "quotes"
-
-
-def test_snapshots_are_taken_at_the_interval_and_end_with_the_function(rig):
-    enough = threading.Event()
-    snapshot = LeakDetector.snapshot
-
-    def noting(self, *args, **kwargs):
-        taken = snapshot(self, *args, **kwargs)
-        if len(self._snapshots) > 2:
-            enough.set()
-        return taken
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(LeakDetector, "snapshot", noting)
-        with monitor_resource_leaks("work", snapshot_interval=0.005, types=False):
-            assert enough.wait(10)
-            (thread,) = [one for one in threading.enumerate() if one.name == "crawlo-leaks-monitor"]
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def test_objects_are_counted_by_type_before_and_after_also_around_a_coroutine(rig):
-    kept = []
-
-    class Kept:
-        """Something to be kept."""
-
-    async def main():
-        async with monitor_resource_leaks("work", snapshot_interval=0) as monitor:
-            kept.extend(Kept() for _ in range(20_000))
-        return monitor.analysis
-
-    told = asyncio.run(main())
-    assert told["type_changes"][0]["type"].endswith("Kept")
-    assert 15_000 < told["type_changes"][0]["growth"] < 25_000
 
 
 def test_a_failure_of_ours_does_not_reach_the_function(rig, monkeypatch):
