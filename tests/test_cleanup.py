@@ -158,6 +158,25 @@ def test_a_cleanup_that_is_cancelled_from_outside_leaves_the_rest_listed(managed
     assert [one.name for one in managed.detect_leaks()] == ["b"]
 
 
+def test_two_threads_clean_up_each_resource_once(managed, log):
+    started, done = threading.Event(), threading.Event()
+
+    async def slowly(resource):
+        log.append(resource)
+        started.set()
+        await asyncio.get_running_loop().run_in_executor(None, done.wait, 10)
+
+    managed.register("a", slowly)
+    other = threading.Thread(target=clean, args=(managed,))
+    other.start()
+    started.wait(10)
+    done_here = clean(managed)
+    done.set()
+    other.join()
+    assert done_here["total_resources"] == 0
+    assert log == ["a"]
+
+
 def test_two_cleanups_at_once_clean_up_each_resource_once(managed, log):
     async def slowly(resource):
         await asyncio.sleep(0)

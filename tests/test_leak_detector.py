@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from leaky_work import types
+from leak_steps import types
 
 from crawlo_otel_leaks import LeakDetector, cleanup_detectors, get_leak_detector, runtime, watching
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import threading
 import time
 
 import aiohttp
 import pytest
-from leaky_work import cancelled, pending, types
+from leak_steps import cancelled, pending, types
 
-from crawlo_otel_leaks import LeakDetector, scope
+from crawlo_otel_leaks import LeakDetector, scope, semconv
+from crawlo_otel_leaks.model import Handle
 
 pytest_plugins = ["leaky_work"]
 
@@ -151,8 +153,11 @@ def test_an_open_span_around_it_all_excuses_nobody(all_watched, detector, path, 
 
 
 def test_what_another_task_is_at_work_with_is_none(all_watched, detector, path):
+    def take():
+        return path.open()
+
     async def work(go_on):
-        with path.open():
+        with take():
             await go_on.wait()
 
     async def main():
@@ -171,8 +176,11 @@ def test_what_another_task_is_at_work_with_is_none(all_watched, detector, path):
 def test_what_a_thread_that_has_ended_left_is_a_leak_and_what_one_works_with_is_none(all_watched, detector, path):
     kept, at_work, let_go = [], threading.Event(), threading.Event()
 
+    def take():
+        return path.open()
+
     def work():
-        with path.open():
+        with take():
             at_work.set()
             let_go.wait(10)
 
@@ -201,6 +209,51 @@ def test_the_task_that_asks_is_not_its_own_leak(all_watched, detector):
     assert asyncio.run(main())["status"] == "healthy"
 
 
+def test_of_a_crowd_of_tasks_the_one_that_asks_is_not_counted(all_watched, detector):
+    told, left = [], []
+
+    async def stay(go_on, *, asks):
+        await go_on.wait()
+        if asks:
+            told.append(analyzed(detector))
+        await asyncio.Event().wait()
+
+    async def main():
+        go_on = asyncio.Event()
+
+        async def start():
+            left.extend([asyncio.create_task(stay(go_on, asks=number == 5)) for number in range(6)])
+
+        detector.set_baseline()
+        await asyncio.create_task(start())
+        go_on.set()
+        while not told:  # noqa: ASYNC110  (who asks is to be waited for by nobody)
+            await asyncio.sleep(0)
+        await cancelled(left)
+
+    asyncio.run(main())
+    assert types(told[0]) == {"tasks": 5}
+
+
+def test_what_another_handle_answers_for_is_none(all_watched, detector, path):
+    class Holder(Handle):
+        """A connection, say, above a file."""
+
+        numbers = ()
+
+        def descriptors(self):
+            return self.numbers
+
+    detector.set_baseline()
+    file = path.open()
+    holder = Holder(semconv.DB_CONNECTION, "above")
+    holder.numbers = (file.fileno(),)
+    all_watched.runtime.tracker.acquire(holder, sys._getframe())
+    told = analyzed(detector)
+    file.close()
+    assert types(told) == {"db_connections": 1}
+
+
 def test_what_belongs_to_the_process_is_none(all_watched, detector, tmp_path):
     detector.set_baseline()
     handler = logging.FileHandler(tmp_path / "app.log")
@@ -225,12 +278,16 @@ def test_what_a_session_of_a_closed_loop_holds_is_a_leak(all_watched, detector):
 
 
 def test_an_inner_scope_that_has_ended_is_asked_for_what_it_took(all_watched, detector, path):
+    """By another thread, for which the one that took it might still work with it."""
+    told = []
     detector.set_baseline()
     with scope("import"):
         file = path.open()
-    told = analyzed(detector)
+    asking = threading.Thread(target=lambda: told.append(analyzed(detector)))
+    asking.start()
+    asking.join()
     file.close()
-    assert types(told) == {"file_descriptors": 1}
+    assert types(told[0]) == {"file_descriptors": 1}
 
 
 def test_asking_is_quick_enough_for_an_event_loop(all_watched, detector, path):

@@ -6,7 +6,7 @@ import inspect
 import logging
 
 import pytest
-from leaky_work import types
+from leak_steps import types
 from opentelemetry import trace
 
 from crawlo_otel_leaks import ResourceLeakMonitor, monitor_crawler, monitor_resource_leaks, monitored

@@ -7,7 +7,7 @@ import functools
 import threading
 
 import pytest
-from leaky_work import cancelled, pending, types
+from leak_steps import cancelled, pending, types
 from opentelemetry import trace
 
 from crawlo_otel_leaks import LeakDetector, monitor_crawler, monitor_resource_leaks, semconv
@@ -78,22 +78,40 @@ def test_three_at_once_are_told_apart(plain, path):
     assert told == {"first": "healthy", "second": "leak_detected", "third": "healthy"}
 
 
-def test_one_instance_may_be_entered_side_by_side(plain):
-    shared, seen = plain(), []
+def test_one_instance_may_be_entered_side_by_side_and_left_in_any_order(plain):
+    shared, opened = plain(), {}
 
-    async def enter(first, second):
-        async with shared as opened:
-            first.set()
-            await second.wait()
-        seen.append((opened.analysis["status"], opened))
+    async def enter(name, entered, leave):
+        async with shared as opened[name]:
+            entered.set()
+            await leave.wait()
 
     async def main():
-        one, two = asyncio.Event(), asyncio.Event()
-        await asyncio.gather(enter(one, two), enter(two, one))
+        events = [asyncio.Event() for _ in range(4)]
+        first = asyncio.create_task(enter("first", *events[:2]))
+        await events[0].wait()
+        second = asyncio.create_task(enter("second", *events[2:]))
+        await events[2].wait()
+        events[1].set()
+        await first
+        between = opened["first"].analysis, opened["second"].analysis
+        events[3].set()
+        await second
+        return between
 
-    asyncio.run(main())
-    assert [status for status, _ in seen] == ["healthy", "healthy"]
-    assert seen[0][1] is not seen[1][1]
+    first, second = asyncio.run(main())
+    assert first["status"] == "healthy"
+    assert second is None
+    assert opened["second"].analysis["status"] == "healthy"
+
+
+def test_the_end_is_a_scopes_end_also_where_the_span_of_the_work_goes_on(plain, rig, path, tracer):
+    with tracer.start_as_current_span("request") as outer:
+        with plain(), trace.use_span(outer):
+            file = path.open()
+        rig.settle()
+        assert rig.verdicts == [("file", "scope_end")]
+        file.close()
 
 
 def test_tasks_that_outlive_the_function_are_told(plain):

@@ -74,6 +74,14 @@ def test_a_dependent_is_cleaned_up_before_what_it_depends_on_whatever_the_priori
     assert log == ["downloader", "session", "pool"]
 
 
+def test_what_two_depend_on_waits_for_both(managed, noting, log):
+    managed.register("pool", noting, name="pool", priority=10)
+    managed.register("one", noting, priority=1, depends_on={"pool"})
+    managed.register("two", noting, depends_on={"pool"})
+    clean(managed)
+    assert log == ["one", "two", "pool"]
+
+
 def test_a_circle_of_dependencies_is_refused_and_named(managed, noting):
     managed.register(1, noting, name="a", depends_on={"b"})
     managed.register(2, noting, name="b", depends_on={"c"})
