@@ -52,8 +52,13 @@ def cleanup_order(resources: Sequence[D], *, reverse: bool = True) -> list[D]:
 def cycle(resources: Iterable[Dependent], start: str) -> list[str]:
     """Return the names of a circle of dependencies through `start`, first and last; empty if there is none."""
     depends: defaultdict[str, set[str]] = defaultdict(set)
+    needed = False
     for one in resources:
-        depends[one.name] |= one.depends_on
+        needed = needed or start in one.depends_on
+        if one.depends_on:
+            depends[one.name] |= one.depends_on
+    if not needed:
+        return []
     came_from: dict[str, str] = {}
     found = [start]
     while found:
