@@ -65,7 +65,7 @@ def _instrument(point: EntryPoint) -> None:
         if not made.is_instrumented_by_opentelemetry:
             made.instrument(skip_dep_check=True)
             _started.append(made)
-    except (DependencyConflictError, ImportError):  # its library is not installed
+    except DependencyConflictError:  # its library is not installed
         return
     except Exception as error:  # noqa: BLE001  (one library's failure is its own)
         _logger.warning("crawlo_otel_leaks: %s stays inert: %r", point.name, error)

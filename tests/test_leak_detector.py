@@ -123,6 +123,35 @@ def test_where_nothing_is_instrumented_the_first_baseline_begins_to_watch(monkey
         assert analyzed(detector)["status"] == "insufficient_data"
 
 
+def test_what_cannot_be_instrumented_is_told_and_leaves_the_rest(monkeypatch, detector, path, caplog):
+    class Broken:
+        name, value = "crawlo_leaks_broken", "crawlo_otel_leaks.instrumentation.broken:Broken"
+
+        def load(self):
+            raise ImportError("no module named broken")
+
+    known = watching._points()
+    monkeypatch.setattr(watching, "_points", lambda: [Broken(), *known])
+    monkeypatch.setattr(runtime, "_runtime", None)
+    try:
+        detector.set_baseline()
+        with path.open():
+            assert types(analyzed(detector)) == {"file_descriptors": 1}
+    finally:
+        watching.end()
+    assert "crawlo_leaks_broken stays inert" in caplog.text
+
+
+def test_what_the_environment_disables_is_not_instrumented(monkeypatch):
+    disabled = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+    monkeypatch.setenv(disabled, "crawlo_leaks_files, other")
+    names = {point.name for point in watching._points()}
+    assert "crawlo_leaks_files" not in names
+    assert "crawlo_leaks_threads" in names
+    monkeypatch.setenv(disabled, "*")
+    assert watching._points() == []
+
+
 def test_a_detector_has_one_instance_a_name_until_all_are_cleaned_up(rig):
     one = get_leak_detector("one")
     assert get_leak_detector("one") is one
