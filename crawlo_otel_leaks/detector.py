@@ -49,8 +49,7 @@ class Detector:
     def tick(self, now: float | None = None) -> None:
         """Bring the verdicts up to date. `now` is in monotonic seconds."""
         now = self.tracker.clock() if now is None else now
-        for chore in self.tracker.chores:
-            chore()
+        self.note()
         self._kin.begin()
         self._take_abandoned(now)
         self._take_ended_scopes(now)
@@ -58,6 +57,11 @@ class Detector:
         self._look_at_due(now)
         self._resolve_released(now)
         self._tell_released()
+
+    def note(self) -> None:
+        """Have instrumentors note what they note now and then."""
+        for chore in self.tracker.chores:
+            chore()
 
     def finish(self, *, exiting: bool) -> None:
         """Judge whatever is left, without further grace; `exiting` also accuses what nobody will release."""
@@ -81,7 +85,7 @@ class Detector:
         self._kin.lose(handles)
         for handle in handles:
             watch = self._watches.get(handle) or Watch(handle, 0.0)
-            if not self._ignored(handle) and not self._kin.answered(handle):
+            if not self.ignored(handle) and not self._kin.answered(handle):
                 self._apply(watch, Reason.ABANDONED, now)
             self._open.pop(handle, None)
             self._forget(watch)
@@ -152,7 +156,7 @@ class Detector:
         return replace(facts, crowd=crowd) if facts.idle is None else facts
 
     def _judge(self, watch: Watch, facts: Facts) -> Reason | None:
-        return None if self._ignored(watch.handle) else rules.judge(facts)
+        return None if self.ignored(watch.handle) else rules.judge(facts)
 
     def _apply(self, watch: Watch, reason: Reason | None, now: float) -> None:
         """Bring the watch's leak in line with the newest verdict; weaker ones never replace stronger ones."""
@@ -209,7 +213,8 @@ class Detector:
         of_kind = None if handle.lasting else self.settings.thresholds.get(handle.kind)
         return holds.threshold(handle.site.holds, of_kind, self.settings.grace)
 
-    def _ignored(self, handle: Handle) -> bool:
+    def ignored(self, handle: Handle) -> bool:
+        """Whether the settings leave it out."""
         patterns = self.settings.ignore
         if not patterns:
             return False

@@ -132,9 +132,9 @@ def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
     span is inherited and says nothing about longer work below it: then the task must have ended too,
     or the thread must have left the functions that acquired.
     """
-    task_over = handle.task is not None and _task_over(handle.task)
+    over = handle.task is not None and task_over(handle.task)
     if handle.span is None:
-        return task_over
+        return over
     if not span_finished(handle.span):
         return False
     if isinstance(handle.span, Unrecorded):  # longer work below it would keep it alive
@@ -142,16 +142,17 @@ def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
     starter = getattr(handle.span, STARTER, None)
     if starter is not None and starter == (handle.task or handle.thread.ident):
         return True
-    return task_over if handle.task else not _working(handle, frames)
+    return over if handle.task else not working(handle, frames)
 
 
-def _working(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
+def working(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
     """Whether the thread still executes one of the functions it acquired the handle in."""
     near = [code for code, _ in handle.site.frames]
     return any(code is step.f_code for step in _executing(frames.get(handle.thread.ident)) for code in near)
 
 
-def _task_over(ref: weakref.ref[asyncio.Task[Any]]) -> bool:
+def task_over(ref: weakref.ref[asyncio.Task[Any]]) -> bool:
+    """Whether a task has ended, or is gone."""
     task = ref()
     return task is None or task.done()
 
@@ -165,7 +166,7 @@ def used_by_another(handle: Handle) -> bool:
         return False
     here = trace.get_current_span().get_span_context()
     same_trace = handle.span is not None and here.trace_id == handle.span.get_span_context().trace_id
-    return not same_trace or (handle.task is not None and _task_over(handle.task))
+    return not same_trace or (handle.task is not None and task_over(handle.task))
 
 
 def adopt_global(handle: Handle) -> None:

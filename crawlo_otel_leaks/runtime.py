@@ -41,6 +41,8 @@ JOIN: Final = 2.0
 """Seconds that an exit waits for the detector's thread."""
 WATCHED: Final = 1.0
 """Seconds between two ticks while somebody watches what is held."""
+REFRESH: Final = 0.1
+"""Seconds that a look in between waits for a tick that is under way."""
 PAUSE: Final = 1.0
 """Seconds into a tick after which neither a fork nor an exit waits for it: an exporter hangs in it."""
 
@@ -102,6 +104,15 @@ class Runtime:
                 self.endpoint.tell(lambda: live.table(self.detector, self.vitals))
             finally:
                 self._ticking_since = None
+
+    def refresh(self) -> None:
+        """Have instrumentors note what they note at each tick, for a look in between; unless an exporter hangs."""
+        if self._tick.acquire(timeout=REFRESH):
+            try:
+                with suppress_instrumentation():
+                    self.detector.note()
+            finally:
+                self._tick.release()
 
     def end_scope(self, scope: Scope) -> None:
         """Have everything that a scope holds looked at, off the caller's thread."""

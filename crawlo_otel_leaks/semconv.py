@@ -41,6 +41,10 @@ TASK_NAME: Final = "crawlo.task.name"
 SCOPE_NAME: Final = "crawlo.scope.name"
 SPIDER_NAME: Final = "crawlo.spider.name"
 RUN_ID: Final = "crawlo.run.id"
+# Attributes of the span around a monitored function.
+MONITOR_NAME: Final = "crawlo.monitor.name"
+MONITOR_VERDICT: Final = "crawlo.monitor.verdict"
+MONITOR_LEAKS: Final = "crawlo.monitor.leaks"
 # From the OpenTelemetry semantic conventions, registry `code`, `thread`, `error`.
 CODE_STACKTRACE: Final = "code.stacktrace"
 CODE_FUNCTION_NAME: Final = "code.function.name"
