@@ -27,6 +27,7 @@ DEFAULT_THRESHOLDS: Mapping[str, float] = {
     semconv.HTTP_CONNECTION: 60.0,
     semconv.REDIS_CONNECTION: 30.0,
     semconv.DB_CONNECTION: 30.0,
+    semconv.SUBPROCESS: 300.0,
 }
 DEFAULT_HOLD_SPANS = frozenset(
     {
