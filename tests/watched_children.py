@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,15 @@ def children_watched(rig):
     yield rig
     for instrumentor in WATCHING:
         instrumentor().uninstrument()
-    for pid in set(_children()) - before:
+    for pid in set(_children()) - before - _helpers():
         os.kill(pid, 9)
         with contextlib.suppress(ChildProcessError):  # a thread of asyncio's was faster
             os.waitpid(pid, 0)
+
+
+def _helpers():
+    """Return the processes that multiprocessing starts once, for all."""
+    return {resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid}
 
 
 def _children():

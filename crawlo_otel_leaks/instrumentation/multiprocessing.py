@@ -53,7 +53,7 @@ class ProcessHandle(ChildHandle):
         """Return what tells each of the two that the other has ended."""
         popen = getattr(self.ref(), "_popen", None)
         finalizer = getattr(popen, "finalizer", None)
-        return () if finalizer is None or not finalizer.still_active() else finalizer._args[0]  # noqa: SLF001
+        return () if finalizer is None or not finalizer.still_active() else finalizer._args  # noqa: SLF001
 
 
 class Processes(Children[ProcessHandle]):
