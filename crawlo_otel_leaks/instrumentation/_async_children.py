@@ -126,7 +126,12 @@ class AsyncChildren(Children[AsyncChild]):
 
     def _note(self, transport: Any, protocol: Any, loop: Any, origin: Handle, name: str) -> None:
         handle = AsyncChild(name)
-        handle.ref, handle.runners, handle.pid = weakref.ref(protocol), self, transport.get_pid()
+        try:
+            handle.ref = weakref.ref(protocol)
+        except TypeError:  # without a place for references it cannot be watched
+            self.tracker.ignored += 1
+            return
+        handle.runners, handle.pid = self, transport.get_pid()
         handle.loop = weakref.ref(loop)
         try:
             handle.transport = weakref.ref(transport)
@@ -135,8 +140,8 @@ class AsyncChildren(Children[AsyncChild]):
         handle.independent = getattr(origin, "independent", False) or detached(handle.pid)
         for part in self.parts(handle.files()):
             part.part_of = handle
-        self.begin(protocol, handle)
         self.tracker.enter(handle, origin)
+        self.begin(protocol, handle)
 
     def wait(self, wrapped: Wrapped, process: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Process.wait and communicate."""

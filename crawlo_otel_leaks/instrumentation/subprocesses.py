@@ -91,7 +91,8 @@ class Popens(Children[PopenHandle]):
         return waited and not handle.pipes()
 
     def _note(self, popen: subprocess.Popen[Any], shell: object, frame: FrameType) -> None:
-        if str(frame.f_globals.get("__name__")).startswith("asyncio."):  # its transports are watched
+        watched_above = str(frame.f_globals.get("__name__")).startswith("asyncio.")  # by its transport
+        if watched_above or popen.pid is None:  # or a test that starts nothing
             return
         handle = PopenHandle(SHELL if shell else program(popen.args))
         handle.ref, handle.runners, handle.pid = weakref.ref(popen), self, popen.pid
