@@ -27,6 +27,9 @@ MODULES = (
     "test.test_asyncio.test_subprocess",
     "test.test_popen",
     "test.test_subprocess",
+    "processes_fork",
+    "processes_forkserver",
+    "processes_spawn",
 )
 MODES = ("untracked", "tracked")
 LIMIT = 280.0
