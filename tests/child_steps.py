@@ -28,7 +28,7 @@ def ended(child):
 
 
 def zombie(**kwargs):
-    return ended(subprocess.Popen("true", **kwargs))
+    return ended(subprocess.Popen("false", **kwargs))
 
 
 def alive(rig):

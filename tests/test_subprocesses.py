@@ -101,11 +101,11 @@ def test_a_zombie_is_a_leak_at_its_line(children_watched):
     children_watched.settle()
     assert children_watched.verdicts == [LEAK]
     leak = children_watched.recorder.opened_leaks[0]
-    assert (leak.where.function, leak.where.text) == ("zombie", 'return ended(subprocess.Popen("true", **kwargs))')
-    assert leak.name == f"true (pid {kept[0].pid})"
+    assert (leak.where.function, leak.where.text) == ("zombie", 'return ended(subprocess.Popen("false", **kwargs))')
+    assert leak.name == f"false (pid {kept[0].pid})"
     assert leak.owner.span is not None
     assert kept[0].returncode is None
-    assert kept[0].wait() == 0  # its exit status was left to us
+    assert kept[0].wait() == 1  # its exit status was left to us
     children_watched.runtime.tick()
     assert len(children_watched.recorder.resolved_leaks) == 1
 

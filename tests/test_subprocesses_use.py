@@ -108,13 +108,14 @@ def test_age_accuses_none_that_runs_or_whose_turn_comes(children_watched):
 
 
 def test_at_exit_what_runs_is_told_and_what_was_told_to_end_is_not(children_watched):
-    running, told = (subprocess.Popen(SLEEP) for _ in range(2))
-    told.terminate()
+    running, *told = (subprocess.Popen(SLEEP) for _ in range(3))
+    for child in told:
+        child.terminate()
     once = zombie()
     children_watched.runtime.finish(exiting=True)
     assert [leak.name for leak in children_watched.recorder.opened_leaks] == [f"sleep (pid {running.pid})"]
     assert children_watched.verdicts == [("subprocess", "process_exit")]
-    kill(running, told, once)
+    kill(running, *told, once)
 
 
 def test_at_exit_several_zombies_of_a_line_are_told(children_watched):
