@@ -20,7 +20,7 @@ def serve(url: str) -> None:
 
 
 async def work():
-    for _ in range(125):
+    for _ in range(65):
         await asyncio.gather(*(asyncio.create_task(request(number)) for number in range(4)))
 
 

@@ -19,7 +19,7 @@ def serve(url: str) -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as executor:
         assert sum(executor.map(abs, range(2_000))) == sum(range(2_000))
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(job, range(1_300)))
+        list(threads.map(job, range(700)))
 
 
 def job(number):
