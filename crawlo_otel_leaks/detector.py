@@ -210,7 +210,7 @@ class Detector:
                 self.tracker.fail(type(sink).__name__, error)
 
     def _threshold(self, handle: Handle) -> float:
-        of_kind = None if handle.lasting else self.settings.thresholds.get(handle.kind)
+        of_kind = self.settings.thresholds.get(handle.kind)
         return holds.threshold(handle.site.holds, of_kind, self.settings.grace)
 
     def ignored(self, handle: Handle) -> bool:

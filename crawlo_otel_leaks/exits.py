@@ -128,6 +128,9 @@ def _shut_down(provider: object, attribute: str) -> None:
 
 
 def _before_fork() -> None:
+    # A child forgets what signals its interpreter was about to handle: one that comes before its hooks run has to wait.
+    ours = signal.getsignal(signal.SIGTERM) is _terminate
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if ours else None
     _fork.ending = _ending
     if _ending is not None:
         _ending.pause()
@@ -137,14 +140,25 @@ def _after_fork() -> None:
     paused = getattr(_fork, "ending", None)
     if paused is not None:
         paused.resume()
+    _unmask()
 
 
 def _in_child() -> None:
     global _pid, _terminating  # noqa: PLW0603  (see above)
     _terminating = False
-    if _ending is not None:
-        _ending.forked()
-    _pid = os.getpid()
+    try:
+        if _ending is not None:
+            _ending.forked()
+        _pid = os.getpid()
+    finally:
+        _unmask()
+
+
+def _unmask() -> None:
+    mask = getattr(_fork, "mask", None)
+    if mask is not None:
+        _fork.mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _hook_multiprocessing(util: Any) -> None:  # noqa: ANN401  (a module)

@@ -21,12 +21,13 @@ _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
 # Seconds idle before a handle of the kind is held too long; a kind without one has no such limit.
-# Sessions, threads and tasks live long by design.
+# Sessions, threads and tasks live long by design; so does a child process, whose time begins when it has ended.
 DEFAULT_THRESHOLDS: Mapping[str, float] = {
     semconv.FILE: 300.0,
     semconv.HTTP_CONNECTION: 60.0,
     semconv.REDIS_CONNECTION: 30.0,
     semconv.DB_CONNECTION: 30.0,
+    semconv.SUBPROCESS: 300.0,
 }
 DEFAULT_HOLD_SPANS = frozenset(
     {

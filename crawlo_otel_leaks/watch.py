@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from crawlo_otel_leaks import owner
@@ -74,14 +75,15 @@ class Watch:
         idle = now - self._moved_at
         busy = moved or handle.busy()
         frame = None if exiting else owner.acquiring_frame(handle, frames)
-        self.stuck = not known and not busy and frame is None and idle > self.threshold
+        threshold = inf if handle.lasting else self.threshold
+        self.stuck = not known and not busy and frame is None and idle > threshold
         return Facts(
             age=now - handle.acquired_at,
             idle=idle if known else None,
             in_use=busy,
             running=frame is not None,
             replaced=owner.replaced(handle),
-            threshold=self.threshold,
+            threshold=threshold,
             grace=grace,
             owner_finished_for=_lasted(self._finished_at, now),
             loop_closed_for=_lasted(self._loop_closed_at, now),

@@ -120,3 +120,19 @@ def test_a_second_sigterm_does_not_cut_the_last_words_short(tmp_path, receiver):
     assert programs.finish(process).returncode == -signal.SIGTERM
     assert programs.leaks(tmp_path / "out.json") == [("file", "abandoned", "dropped.txt")]
     assert programs.told(receiver) == [DROPPED]
+
+
+def test_a_child_that_is_told_to_end_while_it_is_being_forked_ends(tmp_path):
+    body = """
+ends = set()
+for _ in range(150):
+    pid = os.fork()
+    if not pid:
+        signal.alarm(2)
+        time.sleep(60)
+    os.kill(pid, signal.SIGTERM)
+    ends.add(os.WTERMSIG(os.waitpid(pid, 0)[1]))
+assert ends == {signal.SIGTERM}, ends
+"""
+    done = programs.run(tmp_path, programs.source(body), timeout=30, **programs.NO_TICK)
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Run CPython's own file tests untracked and tracked, and compare every outcome.
+"""Run CPython's own tests of files and child processes untracked and tracked, and compare every outcome.
 
     python tests/cpython/compare.py [MODULE ...]
 
@@ -25,6 +25,11 @@ MODULES = (
     "test.test_pathlib",
     "test.test_asyncio.test_streams",
     "test.test_asyncio.test_subprocess",
+    "test.test_popen",
+    "test.test_subprocess",
+    "processes_fork",
+    "processes_forkserver",
+    "processes_spawn",
 )
 MODES = ("untracked", "tracked")
 LIMIT = 280.0
@@ -96,10 +101,14 @@ def track():
 
     from crawlo_otel_leaks import runtime  # noqa: PLC0415
     from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor  # noqa: PLC0415
+    from crawlo_otel_leaks.instrumentation.multiprocessing import MultiprocessingInstrumentor  # noqa: PLC0415
+    from crawlo_otel_leaks.instrumentation.subprocesses import SubprocessesInstrumentor  # noqa: PLC0415
     from crawlo_otel_leaks.settings import Settings  # noqa: PLC0415
 
     trace.set_tracer_provider(TracerProvider())
-    FilesInstrumentor().instrument(settings=Settings(level="full", scan_interval=0.05, grace=0.05))
+    settings = Settings(level="full", scan_interval=0.05, grace=0.05)
+    for instrumentor in (FilesInstrumentor, SubprocessesInstrumentor, MultiprocessingInstrumentor):
+        instrumentor().instrument(settings=settings)
     context.attach(trace.set_span_in_context(trace.get_tracer("compare").start_span("tests")))
     running = runtime.current()
     running.detector.sinks.append(Seen())

@@ -1,0 +1,5 @@
+"""multiprocessing by fork."""
+
+from processes import install
+
+install(globals(), "fork")

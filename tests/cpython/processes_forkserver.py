@@ -1,0 +1,5 @@
+"""multiprocessing by forkserver."""
+
+from processes import install
+
+install(globals(), "forkserver")

@@ -1,0 +1,5 @@
+"""multiprocessing by spawn."""
+
+from processes import install
+
+install(globals(), "spawn")
