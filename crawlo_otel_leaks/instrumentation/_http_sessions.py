@@ -67,6 +67,9 @@ class _Ref(weakref.ref[Any]):
 class Sessions:
     """What stands in front of the methods of one library's sessions, and which of them are open."""
 
+    silent = frozenset({"opentelemetry"})
+    """Packages whose sessions are left out: telemetry, and those that have a watch of their own."""
+
     def __init__(self, running: Runtime, library: str, handle: type[SessionHandle]) -> None:
         self._tracker = running.tracker
         self._library = library
@@ -118,8 +121,8 @@ class Sessions:
     def _note(self, session: Any, frame: FrameType) -> None:
         maker = self._maker(session, frame)
         package = None if maker is None else sites.package(maker.f_code.co_filename)
-        if maker is None or package == "opentelemetry":
-            self._tracker.ignored += 1
+        if maker is None or package in self.silent:
+            self._tracker.ignored += package == "opentelemetry"
             return
         handle = self._handle(semconv.HTTP_SESSION, type(session).__qualname__)
         handle.ref, handle.requests = _Ref(session, self._collected), 0

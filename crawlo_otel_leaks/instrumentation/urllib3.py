@@ -54,6 +54,12 @@ class ManagerHandle(SessionHandle):
         return idle(session)
 
 
+class Managers(Sessions):
+    """Pool managers; those of a session of requests are the session's."""
+
+    silent = Sessions.silent | {"requests"}
+
+
 class Slots(PoolWatch):
     """Connections out of pools.
 
@@ -198,7 +204,7 @@ class Urllib3Instrumentor(Instrumentor):
         """Return the table."""
         for name in _ON_TOP:
             running.tracker.sites.hide(name)
-        slots, managers = Slots(running), Sessions(running, self.library, ManagerHandle)
+        slots, managers = Slots(running), Managers(running, self.library, ManagerHandle)
         pools, manager = "urllib3.connectionpool", "urllib3.poolmanager"
         return [
             Point("urllib3.response", "HTTPResponse.close", slots.response_closed),
