@@ -6,6 +6,7 @@ import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self):
-        page = getattr(self, f"page_{self.path.strip('/').partition('?')[0]}")
+        page = getattr(self, f"page_{urlsplit(self.path).path.strip('/')}")
         with contextlib.suppress(OSError):
             page()
 
