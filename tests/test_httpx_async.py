@@ -270,17 +270,37 @@ def test_closing_the_client_gives_back_what_is_out(watched_httpx, with_client):
     assert watched_httpx.verdicts == []
 
 
-def test_a_connection_left_to_nobody_by_a_cancelled_request_is_told(watched_httpx, with_client):
-    """httpcore #1093: cancelled before its connection is made, a request leaves it in the pool for ever."""
+async def cut_off(made):
+    """httpcore #1093: cancelled while it waits, it is given the place of one that is cancelled too."""
+    tasks = [asyncio.ensure_future(made.get("/small")) for _ in range(2)]
+    await until(lambda: len(pool(made)._requests) == 2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def cut_off(made):
-        task = asyncio.ensure_future(made.get("/small"))
-        await asyncio.sleep(0)
-        await cancelled(task)
+
+async def cut_off_twice(made):
+    """httpx #3782: cancelled again while it closes its response."""
+
+    async def consume():
+        async with made.stream("GET", "/stalled") as response:
+            await response.aread()
+
+    task = asyncio.ensure_future(consume())
+    await until(lambda: any(each.connection for each in pool(made)._requests))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.sleep(0)
+    await cancelled(task)
+
+
+@pytest.mark.parametrize("way", [cut_off, cut_off_twice])
+def test_a_connection_left_to_nobody_by_a_cancelled_request_is_told(watched_httpx, with_client, way):
+    """Its pool keeps it for ever, unless the library is a release that knows better."""
 
     async def main(made):
-        await in_a_task(cut_off, made)
-        lost = bool(pool(made).connections)
+        await in_a_task(way, made)
+        lost = any(not connection.is_idle() for connection in pool(made).connections)
         watched_httpx.settle()
         if lost:
             with pytest.raises(httpx.PoolTimeout) as caught:
@@ -291,3 +311,17 @@ def test_a_connection_left_to_nobody_by_a_cancelled_request_is_told(watched_http
     lost = with_client(main, limits=httpx.Limits(max_connections=1))
     assert watched_httpx.verdicts == ([LEAK] if lost else [])
     assert slots(watched_httpx) == []
+
+
+def test_what_was_left_to_nobody_is_released_once_its_pool_is_rid_of_it(watched_httpx, with_client):
+    async def main(made):
+        await in_a_task(cut_off, made)
+        if not pool(made).connections:
+            pytest.skip("this httpcore leaves none")
+        [handle] = slots(watched_httpx)
+        getattr(pool(made), "_connections" if hasattr(pool(made), "_connections") else "_pool").clear()
+        watched_httpx.pass_time(3, steps=3)
+        assert handle.released_at is not None
+
+    with_client(main, limits=httpx.Limits(max_connections=1))
+    assert watched_httpx.verdicts == []

@@ -33,17 +33,19 @@ class SlotHandle(ConnectionHandle):
     What is referred to is the pool's own note of the request, which stays in the pool for as long.
     """
 
-    __slots__ = ("_loop", "lost", "stream")
+    __slots__ = ("_loop", "home", "lost", "stream")
     watch: Slots
     _loop: weakref.ref[Any] | None
     lost: weakref.ref[Any] | None
-    """The connection, where the request was cut off and left it to nobody."""
+    """The connection, where the request was cut off and left it to nobody; ..."""
+    home: weakref.ref[Any] | None
+    """... and the library's pool that has it."""
     stream: weakref.ref[Any] | None
     """The response's stream, once there is one."""
 
     def __init__(self, kind: str, name: str = "") -> None:
         super().__init__(kind, name)
-        self._loop = self.lost = self.stream = None
+        self._loop = self.home = self.lost = self.stream = None
 
     def bind(self) -> None:
         """Note the loop that runs now."""

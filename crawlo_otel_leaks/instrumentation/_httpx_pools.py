@@ -46,13 +46,14 @@ class _Asking(Waiting):
 
 
 class _Call:
-    """A request that a pool is handling, and its note of it once there is a connection."""
+    """A request that a pool is handling, its note of it, and its waiting for a connection."""
 
-    __slots__ = ("pool", "ticket")
+    __slots__ = ("pool", "ticket", "wait")
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
         self.ticket: Any = None
+        self.wait: Waiting | None = None
 
 
 class Slots(PoolWatch):
@@ -138,8 +139,8 @@ class Slots(PoolWatch):
         if call is None or call.ticket is not None:  # one that it was assigned was not available: it waits again
             return wrapped(*args, **kwargs)
         with Waiting(self, call.pool, sys._getframe(1)) as wait:  # noqa: SLF001
+            call.ticket, call.wait = ticket, wait
             connection = wrapped(*args, **kwargs)
-            call.ticket = ticket
             wait.got(ticket)
         return connection
 
@@ -149,8 +150,8 @@ class Slots(PoolWatch):
         if call is None or call.ticket is not None:
             return await wrapped(*args, **kwargs)
         with _Asking(self, call.pool, sys._getframe(1)) as wait:  # noqa: SLF001
+            call.ticket, call.wait = ticket, wait
             connection = await wrapped(*args, **kwargs)
-            call.ticket = ticket
             wait.got(ticket)
         return connection
 
@@ -161,7 +162,8 @@ class Slots(PoolWatch):
         try:
             return wrapped(*args, **kwargs)
         finally:
-            self.safely("close", self._closed, stream, ticket, handle)
+            if handle is not None:
+                self.safely("close", self._closed, stream._pool, ticket, handle)  # noqa: SLF001  (as above)
 
     async def close_async_stream(self, wrapped: Wrapped, stream: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of its coroutine; cancelled, it may leave the request in the pool."""
@@ -170,7 +172,8 @@ class Slots(PoolWatch):
         try:
             return await wrapped(*args, **kwargs)
         finally:
-            self.safely("close", self._closed, stream, ticket, handle)
+            if handle is not None:
+                self.safely("close", self._closed, stream._pool, ticket, handle)  # noqa: SLF001  (as above)
 
     async def terminate_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a pool's coroutine that closes what is out, too."""
@@ -189,9 +192,9 @@ class Slots(PoolWatch):
             handle.bind()
 
     def look_for(self, handle: SlotHandle) -> None:
-        """Release what was left to nobody once its pool is rid of it."""
-        connection = handle.lost() if handle.lost else None
-        if connection is None or connection.is_closed() or connection.is_idle():
+        """Release what was left to nobody once its pool is rid of it, or has another use for it."""
+        pool, connection = (ref() if ref else None for ref in (handle.home, handle.lost))
+        if pool is None or connection is None or not _left_to_nobody(pool, connection):
             self._end(handle)
 
     def _begin(self, pool: Any, args: Arguments, kwargs: Keywords) -> _Call:
@@ -209,21 +212,28 @@ class Slots(PoolWatch):
             ref.key = id(call.ticket)
 
     def _failed(self, call: _Call) -> None:
-        """A request that failed has given its place back, unless it was cut off while its connection was made."""
-        handle = self._handles.pop(id(call.ticket), None)
-        if not isinstance(handle, SlotHandle):
+        """A request that failed has given its place back; cut off while it waited, it may have got one all the same."""
+        wait, ticket = call.wait, call.ticket
+        if wait is None or wait.pool is None:
             return
-        connection = call.ticket.connection
-        if connection is not None and _left_to_nobody(call.pool, connection):
-            handle.connection, handle.lost = None, weakref.ref(connection)
-        else:
-            self._end(handle)
+        if id(ticket) not in self._handles and ticket.connection is not None:
+            self.enter(wait.pool, ticket, wait.origin)
+        handle = self._handles.pop(id(ticket), None)
+        if handle is not None:
+            self._leave(call.pool, ticket, handle)
 
-    def _closed(self, stream: Any, ticket: Any, handle: ConnectionHandle | None) -> None:
-        if handle is None:
-            return
-        if self.out(stream._pool, ticket):  # noqa: SLF001  (it has no public name)
+    def _closed(self, pool: Any, ticket: Any, handle: ConnectionHandle) -> None:
+        if self.out(pool, ticket):
             self._handles[id(ticket)] = handle
+        else:
+            self._leave(pool, ticket, handle)
+
+    def _leave(self, pool: Any, ticket: Any, handle: ConnectionHandle) -> None:
+        """Release a place, unless whoever had it was cut off and left the connection to nobody."""
+        connection = ticket.connection
+        if isinstance(handle, SlotHandle) and connection is not None and _left_to_nobody(pool, connection):
+            handle.connection = None
+            handle.home, handle.lost = weakref.ref(pool), weakref.ref(connection)
         else:
             self._end(handle)
 
@@ -254,7 +264,8 @@ def _ticket(stream: Any) -> Any:
 def _left_to_nobody(pool: Any, connection: Any) -> bool:
     """Whether the pool counts a connection for ever: not closed, not idle, never ready, and no request has it.
 
-    httpcore up to 1.0.9 leaves one so when a request is cancelled before its connection is made.
+    httpcore up to 1.0.9 leaves one so when a request is cancelled before its connection is made, or again while it
+    is being closed.
     """
     usable = connection.is_closed() or connection.is_idle() or connection.is_available()
     waited_for = any(one.connection is connection for one in list(pool._requests))  # noqa: SLF001  (as above)
