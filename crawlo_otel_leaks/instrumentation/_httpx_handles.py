@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +9,7 @@ from crawlo_otel_leaks.instrumentation import _descriptors, _received
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._http_sessions import SessionHandle
 from crawlo_otel_leaks.model import Progress
+from crawlo_otel_leaks.owner import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ class SlotHandle(ConnectionHandle):
 
     def bind(self) -> None:
         """Note the loop that runs now."""
-        self._loop = running_loop()
+        self._loop = this_loop()
 
     def progress(self) -> Progress:
         """Tell use by what came in and was read."""
@@ -81,13 +81,13 @@ class ClientHandle(SessionHandle):
 
     def __init__(self, kind: str, name: str = "") -> None:
         super().__init__(kind, name)
-        self._loop, self._pooled = running_loop(), False
+        self._loop, self._pooled = this_loop(), False
 
     def note_use(self, session: Any) -> None:
         """Note that a request is made, in the loop that runs now; a mocked transport has no connections."""
         super().note_use(session)
         self._pooled = self._pooled or any(True for _ in _pools(session))
-        loop = asyncio._get_running_loop()  # noqa: SLF001  (unlike the public one it does not raise)
+        loop = running_loop()
         if loop is not None and (self._loop is None or self._loop() is not loop):
             self._loop = weakref.ref(loop)
 
@@ -105,9 +105,9 @@ class ClientHandle(SessionHandle):
         return self._pooled and closed(self._loop)
 
 
-def running_loop() -> weakref.ref[Any] | None:
+def this_loop() -> weakref.ref[Any] | None:
     """Return a reference to asyncio's running loop, None outside of one."""
-    loop = asyncio._get_running_loop()  # noqa: SLF001  (as above)
+    loop = running_loop()
     return None if loop is None else weakref.ref(loop)
 
 
