@@ -1,4 +1,4 @@
-"""httpx: clients from creation to close, and the connections of httpcore's pools that their responses hold."""
+"""httpx and httpx2, of one shape: clients, and the connections of their pools that their responses hold."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ class HttpxInstrumentor(Instrumentor):
             Point(module, "AsyncClient.aclose", clients.closed_async, "client"),
             Point(module, "AsyncClient.__aexit__", clients.closed_async, "client"),
             *(Point(module, f"AsyncClient.{name}", clients.asked) for name in _CALLS),
+            Point(module, "AsyncClient.query", clients.asked, optional=True),  # httpx2 has it
             Point(module, "AsyncClient.__init__", clients.opened, "client"),
             Point(transports, "HTTPTransport.handle_request", told),
             Point(transports, "AsyncHTTPTransport.handle_async_request", told_async),
@@ -132,3 +133,11 @@ class HttpxInstrumentor(Instrumentor):
             Point(asyn, "AsyncConnectionPool.aclose", slots.terminate_async, asyn),
             Point(asyn, "AsyncConnectionPool.handle_async_request", slots.handle_async_request, asyn),
         ]
+
+
+class Httpx2Instrumentor(HttpxInstrumentor):
+    """Watches httpx2, which httpx goes on as."""
+
+    library = "httpx2"
+    requires = "httpx2 >= 2"
+    core = "httpcore2"

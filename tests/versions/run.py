@@ -45,9 +45,10 @@ LIBRARIES = {
     ),
     "httpx": Library(
         ("0.24", "0.25", "0.26", "0.27", "0.28"),
-        "test_httpx*.py",
+        "test_httpx_*.py",
         ("h2", "opentelemetry-instrumentation-httpx"),
     ),
+    "httpx2": Library(("2.0", "2.4", "2.8", "2.12", "2.16"), "test_httpx2.py"),
     "requests": Library(
         ("2.28", "2.29", "2.30", "2.31", "2.32", "2.33", "2.34"),
         "test_requests*.py",
