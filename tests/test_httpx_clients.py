@@ -66,6 +66,14 @@ def test_clients_made_per_request_and_kept_outlive_their_spans(watched_httpx):
     assert len(watched_httpx.recorder.resolved_leaks) == 3
 
 
+def test_a_client_that_is_left_to_the_exit_is_told_then(watched_httpx):
+    with in_a_request(make, [])[1]:
+        watched_httpx.settle()
+        assert watched_httpx.verdicts == []
+        watched_httpx.runtime.detector.finish(exiting=True)
+    assert watched_httpx.verdicts == [("http.session", "process_exit")]
+
+
 def test_a_client_shared_by_requests_is_no_leak(watched_httpx, threaded_site):
     kept = [in_a_request(make, [])[1] for _ in range(2)]
     for _ in range(3):

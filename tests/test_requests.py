@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+import urllib3
 from http_steps import DROPPED, LEAK, in_a_request, released, sessions, slots, tracer, wait_for_buffers
 from opentelemetry.instrumentation.requests import RequestsInstrumentor as Contrib
 
@@ -215,6 +216,14 @@ def test_sessions_that_are_closed_dropped_or_shared_are_no_leak(watched_requests
     watched_requests.settle()
     assert watched_requests.verdicts == []
     assert {handle.referent() for handle in sessions(watched_requests)} == set(shared)
+
+
+def test_a_session_that_is_left_to_the_exit_costs_nothing(watched_requests, threaded_site):
+    kept = in_a_request(make, [])[1], in_a_request(urllib3.PoolManager)[1]
+    read(kept[0], threaded_site.url)
+    assert len(sessions(watched_requests)) == 2
+    watched_requests.runtime.detector.finish(exiting=True)
+    assert watched_requests.verdicts == []
 
 
 class Api(requests.Session):

@@ -20,6 +20,7 @@ class RequestsHandle(SessionHandle):
     """A Session that is not closed. One that is collected costs nothing: what it keeps is closed with it."""
 
     __slots__ = ()
+    cut_off = True
 
     def idle(self, session: Any) -> Iterable[Any]:
         """Yield the sockets of the connections that its adapters' pools keep."""

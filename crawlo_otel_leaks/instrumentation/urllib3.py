@@ -48,6 +48,7 @@ class ManagerHandle(SessionHandle):
     """A PoolManager that was not cleared."""
 
     __slots__ = ()
+    cut_off = True
 
     def idle(self, session: Any) -> Iterable[Any]:
         """Yield the sockets of the connections that its pools keep."""
