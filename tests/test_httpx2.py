@@ -9,17 +9,21 @@ import httpx2
 import pytest
 from http_steps import DROPPED, LEAK, in_a_request, in_a_task, sessions, slots, wait_for_buffers
 
-from crawlo_otel_leaks.instrumentation.httpx import Httpx2Instrumentor
+from crawlo_otel_leaks.instrumentation.httpx import Httpx2Instrumentor, HttpxInstrumentor
 
 pytest_plugins = ["thread_site"]
 
 
 @pytest.fixture
 def watched_httpx2(rig):
-    Httpx2Instrumentor().instrument()
+    """Both are watched, as where both are installed."""
+    both = [HttpxInstrumentor(), Httpx2Instrumentor()]
+    for one in both:
+        one.instrument()
     rig.runtime.tick()
     yield rig
-    Httpx2Instrumentor().uninstrument()
+    for one in both:
+        one.uninstrument()
 
 
 @pytest.fixture

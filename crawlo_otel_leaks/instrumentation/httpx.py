@@ -85,12 +85,10 @@ def _hand_on(error: BaseException) -> None:
         setattr(error, "__notes__", list(notes))  # noqa: B010  (PEP 678's name, which 3.10 has no type for)
 
 
-class HttpxInstrumentor(Instrumentor):
-    """Watches httpx 0.24 and later."""
+class _Httpx(Instrumentor):
+    """What both have in common. There is one object of each class: neither may derive from the other."""
 
-    library = "httpx"
-    requires = "httpx >= 0.24"
-    core = "httpcore"
+    core: str
     """What has its pools."""
     handles = (SlotHandle, ClientHandle)
 
@@ -135,7 +133,15 @@ class HttpxInstrumentor(Instrumentor):
         ]
 
 
-class Httpx2Instrumentor(HttpxInstrumentor):
+class HttpxInstrumentor(_Httpx):
+    """Watches httpx 0.24 and later."""
+
+    library = "httpx"
+    requires = "httpx >= 0.24"
+    core = "httpcore"
+
+
+class Httpx2Instrumentor(_Httpx):
     """Watches httpx2, which httpx goes on as."""
 
     library = "httpx2"
