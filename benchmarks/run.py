@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import clients
 import pools
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -138,6 +139,10 @@ def cases() -> dict[str, tuple[Callable[[], Callable[[], float]], str]]:
     return {
         "open + read + close": (lambda: files(1000), "files"),
         "aiohttp GET, local": (lambda: Gets(200), "aiohttp"),
+        "urllib3 GET, local": (lambda: clients.urllib3_gets(200), "urllib3"),
+        "requests GET, local": (lambda: clients.requests_gets(100), "urllib3"),
+        "httpx GET, local": (lambda: clients.httpx_gets(100), "httpx"),
+        "httpx GET, local, asyncio": (lambda: clients.AsyncHttpxGets(100), "httpx"),
         "asyncio create_task + await": (lambda: Tasks(3000), "tasks"),
         "thread start + join": (lambda: threads(300), "threads"),
         "redis GET": (lambda: pools.redis_gets(300), "redis"),

@@ -43,6 +43,22 @@ LIBRARIES = {
         "test_aiohttp*.py",
         ("opentelemetry-instrumentation-aiohttp-client",),
     ),
+    "httpx": Library(
+        ("0.24", "0.25", "0.26", "0.27", "0.28"),
+        "test_httpx_*.py",
+        ("h2", "opentelemetry-instrumentation-httpx"),
+    ),
+    "httpx2": Library(("2.0", "2.4", "2.8", "2.12", "2.16"), "test_httpx2.py"),
+    "requests": Library(
+        ("2.28", "2.29", "2.30", "2.31", "2.32", "2.33", "2.34"),
+        "test_requests*.py",
+        ("opentelemetry-instrumentation-requests",),
+    ),
+    "urllib3": Library(
+        ("1.26", "2.0", "2.2", "2.4", "2.6", "2.8"),
+        "test_urllib3*.py",
+        ("opentelemetry-instrumentation-urllib3",),
+    ),
     "redis": Library(("5.0", "5.3", "6.4", "7.0", "7.4", "8.1"), "test_redis*.py", VALKEY, "not valkey"),
     "valkey": Library(("6.0", "6.1", "6.2"), "test_redis*.py", VALKEY, "valkey"),
     "SQLAlchemy": Library(
