@@ -78,6 +78,10 @@ class Sites:
             self._plumbing += (library + os.sep,)
             self._forget()
 
+    def hides(self, library: str) -> bool:
+        """Whether a library is watched, so that its frames are plumbing."""
+        return library + os.sep in self._plumbing
+
     def at(self, frame: FrameType) -> tuple[Site, Stack | None]:
         """Return the site that `frame` and its callers are, and the whole stack when it was sampled."""
         roles = self._roles
