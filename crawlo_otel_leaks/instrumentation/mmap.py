@@ -5,12 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._file_handles import path_name
 from crawlo_otel_leaks.instrumentation._things import ThingHandle, Things
-from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
+from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point, Stand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.runtime import Runtime
 
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
-_ANONYMOUS = -1
-_LINKS = "/proc/self/fd"
+_CLASS: Final[Any] = mmap.mmap
+_ANONYMOUS: Final = -1
+_LINKS: Final = "/proc/self/fd"
 
 
 class MapHandle(ThingHandle):
@@ -85,6 +86,14 @@ class Maps(Things[MapHandle]):
         super().count()
 
 
+class ClassStand(Stand):
+    """What stands in front of the class. One that derives from it calls `mmap.mmap.__new__` with itself."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make a stand, or what the class makes."""
+        return super().__new__(cls) if issubclass(cls, Stand) else _CLASS.__new__(cls, *args, **kwargs)
+
+
 def _free() -> int:
     """Return the lowest free number, which is the one that a map's copy will get."""
     try:
@@ -122,4 +131,7 @@ class MmapInstrumentor(Instrumentor):
         running.finders.append(maps.find)
         running.tracker.chores.append(maps.count)
         running.tracker.resets.append(maps.reset)
-        return [Point("mmap", mmap.mmap.__name__, maps.create)]
+        return [Point("mmap", "mmap", maps.create)]
+
+    def _stand(self, original: Any, point: Point) -> Any:
+        return ClassStand(original, point, self._live)
