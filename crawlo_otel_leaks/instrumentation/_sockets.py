@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import blame, semconv
 from crawlo_otel_leaks.instrumentation import _socket_names as names
-from crawlo_otel_leaks.instrumentation._makers import Maker, maker, tool
+from crawlo_otel_leaks.instrumentation._makers import Maker, Origin, maker, origin, tool
 from crawlo_otel_leaks.instrumentation._socket_handles import SocketHandle
 from crawlo_otel_leaks.model import ThreadOwner
 from crawlo_otel_leaks.owner import this_thread
@@ -122,17 +122,17 @@ class Sockets:
     def note(self, sock: Any, frame: FrameType, given: int | None) -> None:
         """Hold a new socket, made in `frame`; one on a `given` descriptor may be the new face of an old one."""
         number = names.fileno(sock)
-        origin = self._detached.pop(number, None)
+        former = self._detached.pop(number, None)
         if given is None:
-            origin = None
+            former = None
         elif self._moved(sock, number) or _of_loop(frame):
             return
-        made_by = origin.made_by if origin else maker(frame, self.tracker.sites)
+        made = Origin(former.made_by) if former else origin(frame, self.tracker.sites)
         handle = SocketHandle(semconv.SOCKET)
-        handle.attach(self, sock, made_by)
-        if origin is not None:
-            self.tracker.enter(handle, origin)
-        elif self.tracker.acquire(handle, frame) is None:
+        handle.attach(self, sock, made.made_by)
+        if former is not None:
+            self.tracker.enter(handle, former)
+        elif not made.acquire(self.tracker, handle, frame):
             return
         self._enter(handle, sock, number)
 
@@ -162,9 +162,9 @@ class Sockets:
         handle = SocketHandle(semconv.SOCKET)
         handle.attach(self, sock, Maker.LIBRARY)
         handle.accepted = True
-        origin = self.held.get(id(listener))
-        if origin is not None and not self.tracker.closed:
-            self.tracker.enter(handle, origin)
+        start = self.held.get(id(listener))
+        if start is not None and not self.tracker.closed:
+            self.tracker.enter(handle, start)
         elif self.tracker.acquire(handle, frame) is None:
             return
         handle.span = handle.task = handle.task_name = handle.scope = None

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from crawlo_otel_leaks import blame
-from crawlo_otel_leaks.instrumentation._makers import Maker, maker
+from crawlo_otel_leaks.instrumentation._makers import Maker, origin
 from crawlo_otel_leaks.instrumentation._socket_handles import Ref
 from crawlo_otel_leaks.model import Handle, Progress
 
@@ -72,14 +72,15 @@ class Things(Generic[T]):
         """Return what a person calls it."""
         return type(thing).__qualname__
 
-    def note(self, thing: Any, frame: FrameType) -> T | None:
-        """Hold a new one, made in `frame`."""
-        made_by = maker(frame, self.tracker.sites)
+    def note(self, thing: Any, frame: FrameType, **known: Any) -> T | None:
+        """Hold a new one, made in `frame`, of which some more is known."""
+        made = origin(frame, self.tracker.sites)
         handle = self.make(self.kind, self.name(thing))
-        handle.attach(self, thing, made_by)
-        if self.tracker.acquire(handle, frame) is None:
+        handle.attach(self, thing, made.made_by)
+        for name, value in known.items():
+            setattr(handle, name, value)
+        if not made.acquire(self.tracker, handle, frame):
             return None
-        handle.shared = made_by is not Maker.PROGRAM
         self.held[id(thing)] = handle
         return handle
 

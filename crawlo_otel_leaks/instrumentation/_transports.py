@@ -96,10 +96,10 @@ class Transports:
         """Return the handle of the socket below a transport or stream writer of asyncio's."""
         if isinstance(thing, asyncio.StreamWriter):
             thing = thing.transport
-        if not isinstance(thing, asyncio.BaseTransport):
-            return None
-        found: Handle | None = self._of(thing) or self._others.find(thing)
-        return found
+        if isinstance(thing, asyncio.BaseTransport):
+            found: Handle | None = self._of(thing)
+            return found
+        return self._others.find(thing)
 
     def _belongs(self, sock: Any, loop: Any, transport: Any) -> None:
         handle = self._sockets.of(sock)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation import _descriptors
+from crawlo_otel_leaks.instrumentation._makers import run_forever
 from crawlo_otel_leaks.instrumentation._socket_handles import awaited
 from crawlo_otel_leaks.instrumentation._things import ThingHandle, Things
 from crawlo_otel_leaks.instrumentation._wrapping import Point
@@ -24,16 +25,11 @@ _SERVES: Final = ("create_server", "create_unix_server")
 
 
 class UvHandle(ThingHandle):
-    """A transport or server of uvloop's, and the loop in which alone it can be closed."""
+    """A transport or server of uvloop's, and the loop that closes all it has when it is closed."""
 
     __slots__ = ("loop",)
     elementary = True
     loop: weakref.ref[Any]
-
-    def loop_closed(self) -> bool:
-        """Whether its loop is closed, or gone."""
-        loop = self.loop()
-        return loop is None or bool(loop.is_closed())
 
 
 class TransportHandle(UvHandle):
@@ -101,9 +97,7 @@ class UvTransports(Things[Any]):
         self._hold(made[0], loop, frame)
 
     def _hold(self, thing: Any, loop: Any, frame: FrameType) -> None:
-        handle = self.note(thing, frame)
-        if handle is not None:
-            handle.loop = weakref.ref(loop)
+        self.note(thing, frame, loop=weakref.ref(loop))
 
     def over(self, thing: Any) -> bool:
         """Whether it has been told to close."""
@@ -118,8 +112,8 @@ class UvTransports(Things[Any]):
     def count(self) -> None:
         """Release what was closed since the last tick, and count the rest."""
         for handle in list(self.held.values()):
-            thing = handle.ref()
-            if thing is not None and self.over(thing):
+            thing, loop = handle.ref(), handle.loop()
+            if thing is not None and (loop is None or loop.is_closed() or self.over(thing)):
                 self.release(thing)
         super().count()
 
@@ -161,6 +155,7 @@ def _place(address: Any, things: Things[Any]) -> str:
 def points(transports: UvTransports, servers: UvServers) -> list[Point]:
     """Return the table."""
     return [
+        Point("uvloop", "Loop.run_forever", run_forever, direct=True),
         *(Point("uvloop", f"Loop.{name}", transports.create, direct=True) for name in _CONNECTS),
         *(Point("uvloop", f"Loop.{name}", servers.create, direct=True) for name in _SERVES),
     ]

@@ -72,10 +72,8 @@ class Maps(Things[MapHandle]):
 
     def _made(self, made: Any, given: int, free: int) -> None:
         inode = _inode(given)
-        frame = _getframe(3)  # `_made`, `safely`, `create`
-        handle = None if inode is None else self.note(made, frame)
-        if handle is not None and inode is not None:
-            handle.number, handle.inode = free, inode
+        if inode is not None:
+            self.note(made, _getframe(3), number=free, inode=inode)  # above `_made`, `safely` and `create`
 
     def count(self) -> None:
         """Release what was closed since the last tick, and count the rest."""

@@ -104,16 +104,6 @@ class Loops(Things[LoopHandle]):
 
         return finalize
 
-    def run(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Return what stands for uvloop's `run_forever`, which has no frame: what is above started the loop alone."""
-        del live
-
-        def run_forever(loop: Any) -> None:
-            original(loop)
-
-        _makers.root(run_forever.__code__)
-        return run_forever
-
     def _made(self, loop: Any, frame: FrameType) -> None:
         handle = self.note(loop, frame)
         if handle is not None and _by_policy(frame):
@@ -191,7 +181,7 @@ class SelectorsInstrumentor(Instrumentor):
             Point("asyncio.base_events", "BaseEventLoop.__del__", loops.finalize, "asyncio", direct=True),
             Point("asyncio.selector_events", f"{loop}.close", loops.close, "asyncio", direct=True),
             Point("asyncio.selector_events", f"{loop}.__init__", loops.create, "asyncio", direct=True),
-            Point("uvloop", "Loop.run_forever", loops.run, "uvloop", direct=True),
+            Point("uvloop", "Loop.run_forever", _makers.run_forever, "uvloop", direct=True),
             Point("uvloop", "Loop.close", loops.close, "uvloop", direct=True),
             Point("uvloop", "Loop.__init__", loops.create, "uvloop", direct=True),
         ]
