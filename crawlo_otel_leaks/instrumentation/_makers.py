@@ -124,7 +124,7 @@ class Origin(NamedTuple):
             return tracker.acquire(handle, frame) is not None
         if tracker.locate(handle, frame) is None:
             return False
-        handle.site, handle.stack = tracker.sites.of(self.asker.steps)
+        handle.site, handle.stack = tracker.sites.of(self.asker.steps, handle.kind)
         handle.task = self.asker.task
         task = handle.task() if handle.task else None
         handle.task_name = task.get_name() if task else None

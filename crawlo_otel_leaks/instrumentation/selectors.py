@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation import _makers
+from crawlo_otel_leaks.instrumentation._makers import Maker
 from crawlo_otel_leaks.instrumentation._things import ThingHandle, Things
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.model import Progress
@@ -32,11 +33,15 @@ _OWN: Final = ("_selector", "_ssock", "_csock")
 class LoopHandle(ThingHandle):
     """An event loop that is not closed, and what it is made of."""
 
-    __slots__ = ()
+    __slots__ = ("unasked",)
+    unasked: bool
+    """Whether asyncio made it because none was there."""
 
     def progress(self) -> Progress:
-        """Tell use by its running."""
-        return Progress(object() if self.busy() else None)
+        """Tell use by its running; one that runs at the exit is cut off."""
+        busy = self.busy()
+        self.cut_off = busy or self.unasked or self.made_by is not Maker.PROGRAM
+        return Progress(object() if busy else None)
 
     def busy(self) -> bool:
         """Whether somebody runs it."""
@@ -105,9 +110,7 @@ class Loops(Things[LoopHandle]):
         return finalize
 
     def _made(self, loop: Any, frame: FrameType) -> None:
-        handle = self.note(loop, frame)
-        if handle is not None and _by_policy(frame):
-            handle.cut_off = True
+        self.note(loop, frame, unasked=_by_policy(frame))
 
 
 class Selectors(Things[SelectorHandle]):

@@ -223,7 +223,7 @@ class Tasks(Runners[TaskHandle]):
             return None
         handle = TaskHandle(semconv.TASK, name)
         handle.ref, handle.runners = note.task, self
-        handle.site, handle.stack = self.tracker.sites.of(steps)
+        handle.site, handle.stack = self.tracker.sites.of(steps, semconv.TASK)
         owner = note.maker() if note.maker else None
         handle.task, handle.task_name = note.maker, owner.get_name() if owner else None
         handle.span, handle.scope, handle.thread = this_span(note.context), note.scope, note.thread
