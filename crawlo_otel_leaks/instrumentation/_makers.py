@@ -48,8 +48,13 @@ class Maker(Enum):
     """A library whose own handles tell what becomes of it."""
     NOBODY = "nobody"
     """An event loop or a thread of the standard library's own accord."""
+    OURS = "ours"
+    """This package, for whoever watches from outside."""
 
 
+_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120  (strings, as code names are)
+_STANDS: Final = (_PACKAGE + "instrumentation" + os.sep, _PACKAGE + "demo" + os.sep)
+"""Parts of it that stand in front of what others do, or show that."""
 ROOTS: Final[dict[int, CodeType]] = {}
 """Functions, by identity, above which nobody is to be looked for: what is there started the loop, not the work."""
 
@@ -88,8 +93,15 @@ def maker(frame: FrameType | None, sites: Sites) -> Maker:
             break
         if not tool(code.co_filename):
             return _of_file(code.co_filename, sites)
+        if ours(code.co_filename):
+            return Maker.OURS
         frame = frame.f_back
     return Maker.NOBODY
+
+
+def ours(file: str) -> bool:
+    """Whether a file is of this package, and not one that stands in front of what others do."""
+    return file.startswith(_PACKAGE) and not file.startswith(_STANDS)
 
 
 def _of_file(file: str, sites: Sites) -> Maker:
@@ -120,6 +132,9 @@ class Origin(NamedTuple):
 
     def acquire(self, tracker: Tracker, handle: Handle, frame: FrameType) -> bool:
         """Hold what is being made in `frame`; False if it is telemetry's."""
+        if self.made_by is Maker.OURS:
+            tracker.ignored += 1
+            return False
         if self.asker is None:
             return tracker.acquire(handle, frame) is not None
         if tracker.locate(handle, frame) is None:

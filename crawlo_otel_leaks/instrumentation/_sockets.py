@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import blame, semconv
 from crawlo_otel_leaks.instrumentation import _socket_names as names
-from crawlo_otel_leaks.instrumentation._makers import Maker, Origin, maker, origin, tool
+from crawlo_otel_leaks.instrumentation._makers import Maker, Origin, maker, origin, ours, tool
 from crawlo_otel_leaks.instrumentation._socket_handles import SocketHandle
 from crawlo_otel_leaks.model import ThreadOwner
 from crawlo_otel_leaks.owner import this_thread
@@ -150,7 +150,9 @@ class Sockets:
         while frame.f_code.co_filename in _BELOW and frame.f_back is not None:
             frame = frame.f_back
         code = frame.f_code
-        if tool(code.co_filename) and code.co_name != _BY_PROGRAM:
+        if ours(code.co_filename):
+            self.tracker.ignored += 1
+        elif tool(code.co_filename) and code.co_name != _BY_PROGRAM:
             self._served(listener, sock, frame)
         elif maker(frame, self.tracker.sites) is Maker.PROGRAM:
             self.note(sock, frame, None)
