@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import trace
 
 from crawlo_otel_leaks import owner, semconv, sites
+from crawlo_otel_leaks.kinship import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +27,6 @@ PLACES: Final = 5
 """Sites that a sentence names; the rest is summed up."""
 LOOK: Final = 10_000
 """Handles looked at for one sentence."""
-DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
-"""Kinds that have a descriptor each."""
 CAUSES: Final = 5
 """Exceptions looked at below the one that a library raises."""
 _NO_DESCRIPTOR: Final = {number: os.strerror(number) for number in (errno.EMFILE, errno.ENFILE)}
@@ -110,7 +109,12 @@ def of_pool(pool: Pool, held: Sequence[Handle], wait: Wait, now: float) -> Exhau
 
 def of_descriptors(tracker: Tracker, span: Span) -> Exhaustion:
     """Return who holds what needs a descriptor, to somebody whom the kernel gives no more."""
-    held = [handle for kind in DESCRIPTORS for handle in (*tracker.old[kind], *tracker.young[kind])]
+    by_number: dict[int, Handle] = {}
+    for handle in tracker.held():
+        for number in descriptors(tracker, handle):
+            if number not in by_number or not handle.elementary:  # a connection answers for its socket
+                by_number[number] = handle
+    held = list(by_number.values())
     return Exhaustion(
         what="descriptors, as far as they are watched,",
         kind=semconv.FILE,

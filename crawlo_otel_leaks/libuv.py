@@ -18,6 +18,9 @@ _INFO: Final = "/proc/self/fdinfo/"
 _SPARE: Final = 2
 """Descriptors of /dev/null that a loop keeps, to have one to give up when there are no more."""
 
+_guard: Final[list[Descriptor]] = []
+"""The pipe that libuv makes with its first loop and keeps, once it was seen: the first one, both ends of it open."""
+
 
 def explained(held: Mapping[int, Descriptor], unknown: set[int]) -> set[int]:
     """Return which of the unknown descriptors are libuv's: its pollers, what they poll, and what belongs to that.
@@ -39,13 +42,15 @@ def _polled(poller: int) -> set[int]:
 
 
 def _pipes(held: Mapping[int, Descriptor], unknown: set[int], found: set[int]) -> set[int]:
-    """Return the other ends of the pipes that are polled, and the one pipe, both ends of it, that guards signals."""
+    """Return the other ends of the pipes that are polled, and both of the one that guards signals."""
     pipes = {number for number in unknown if held[number].type == "pipe"}
     polled = {held[number] for number in pipes & found}
     others = {number for number in pipes if held[number] in polled}
-    rest = sorted(pipes - others)
-    guard = next(((a, b) for a, b in pairwise(rest) if held[a] == held[b]), ())
-    return others.union(guard)
+    if found and not _guard:
+        rest = sorted(pipes - others)
+        _guard.extend(held[a] for a, b in pairwise(rest) if held[a] == held[b])
+        del _guard[1:]
+    return others | {number for number in pipes if held[number] in _guard}
 
 
 def _spare(held: Mapping[int, Descriptor], unknown: set[int], loops: int) -> set[int]:

@@ -53,6 +53,7 @@ class Sockets:
     def create(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Return what stands for `socket.__init__`, through which every socket comes."""
         accept = getattr(socket.socket.accept, "__wrapped__", socket.socket.accept).__code__
+        note = self.note
 
         def create(
             sock: Any,
@@ -70,7 +71,10 @@ class Sockets:
             if live:
                 frame = _getframe(1)
                 if frame.f_code is not accept:
-                    self.safely("create", self.note, sock, frame, fileno)
+                    try:  # as in `safely`, without a call
+                        note(sock, frame, fileno)
+                    except Exception as error:  # noqa: BLE001  (see there)
+                        self.tracker.fail("socket create", error)
 
         return create
 
@@ -94,10 +98,17 @@ class Sockets:
         """Return what stands for `socket._real_close`: a close, or the last one of its files'."""
         held = self.held
 
+        old, release = self.tracker.old[semconv.SOCKET], self.tracker.release
+
         def close(sock: Any, _ss: Any = _socket.socket) -> None:
             handle = held.pop(id(sock), None)
             if handle is not None and live:
-                self.safely("close", self._closed, handle)
+                try:  # as in `safely`, without a call
+                    if handle in old:
+                        handle.label()
+                    release(handle)
+                except Exception as error:  # noqa: BLE001  (see there)
+                    self.tracker.fail("socket close", error)
             original(sock, _ss)
 
         return close
@@ -178,11 +189,6 @@ class Sockets:
 
     def _enter(self, handle: SocketHandle, sock: Any, number: int) -> None:
         self.held[id(sock)] = self._by_number[number] = handle
-
-    def _closed(self, handle: SocketHandle) -> None:
-        if handle in self.tracker.old[semconv.SOCKET]:
-            handle.label()
-        self.tracker.release(handle)
 
     def _gave_away(self, handle: SocketHandle, sock: Any) -> None:
         number = names.fileno(sock)
