@@ -79,20 +79,21 @@ def test_one_that_was_told_to_close_is_not_though_its_loop_never_came_to_it(watc
         server, address = await start(forget)
         _, writer = await ask(address)
         await until(lambda: len(sockets(watched)) == 3)
-        for one in sockets(watched):
-            if one.transport() is not None:
-                one.transport().close()
         server.close()
-        del writer
+        return writer
 
     loop = asyncio.new_event_loop()
-    handle = loop.run_until_complete  # no further step of the loop after the last
-    handle(work())
+    for writer in (loop.run_until_complete(work()), *KEPT):
+        writer.close()
     loop.close()
+    del writer
+    KEPT.clear()
+    assert len(sockets(watched)) == 2
     watched.settle()
     gc.collect()
     watched.settle()
     assert watched.verdicts == []
+    assert sockets(watched) == []
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
+import sys
 import threading
 
 import pytest
@@ -12,12 +12,13 @@ import servers
 from aiohttp_steps import LEAK, in_a_request, keep
 from socket_steps import sockets
 
-from crawlo_otel_leaks import scope, track
+from crawlo_otel_leaks import scope
 from crawlo_otel_leaks.endpoint import Endpoint
 from crawlo_otel_leaks.instrumentation._makers import Maker
 from crawlo_otel_leaks.instrumentation.redis import RedisInstrumentor
 from crawlo_otel_leaks.instrumentation.selectors import SelectorsInstrumentor
 from crawlo_otel_leaks.instrumentation.sockets import SocketsInstrumentor
+from crawlo_otel_leaks.model import Handle
 
 pytest_plugins = ["local_site"]
 BELOW = (SocketsInstrumentor, SelectorsInstrumentor)
@@ -130,13 +131,10 @@ def test_a_loop_of_another_thread_answers_for_all_it_is_made_of(rig):
 
 def test_a_line_that_takes_two_kinds_has_a_site_of_each(rig):
     """Else a connection would no longer be the only one of its line."""
-    with scope("job"):
-        made = [socket.socket(), track(Thing(), kind="db.connection")]
-    one, other = (handle for handle in rig.held if handle.scope is not None)
-    assert one.site is not other.site
-    assert (one.site.acquired, other.site.acquired) == (1, 1)
-    made[0].close()
-
-
-class Thing:
-    """Something that can be weakly referenced."""
+    made = [Handle("socket"), Handle("db.connection")]
+    for handle in made:
+        rig.runtime.tracker.acquire(handle, sys._getframe())
+    assert made[0].site.frames == made[1].site.frames
+    assert [handle.site.acquired for handle in made] == [1, 1]
+    for handle in made:
+        rig.runtime.tracker.release(handle)

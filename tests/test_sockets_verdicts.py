@@ -153,3 +153,17 @@ def test_how_long_a_librarys_own_lives_is_the_librarys_affair(watched, address, 
         made.clear()
     watched.settle()
     assert watched.verdicts == expected
+
+
+@LINUX
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_a_library_keeps_for_its_next_use_may_have_been_hung_up(watched, server, address, tmp_path, count):
+    """And so may the only one that the program keeps of a line."""
+    client = library("someclient", "import socket\ndef connect(a): return socket.create_connection(a)", tmp_path)
+    made = [client.connect(address) for _ in range(count)] if count > 1 else [connect(address)]
+    for _ in made:
+        server.accept()[0].close()
+    watched.pass_time(1000.0, steps=50)
+    assert watched.verdicts == []
+    for one in made:
+        one.close()
