@@ -17,6 +17,7 @@ SIZE = mmap.PAGESIZE
 def watched(rig):
     """Maps are watched."""
     MmapInstrumentor().instrument()
+    rig.runtime.tick()
     yield rig
     MmapInstrumentor().uninstrument()
 

@@ -28,6 +28,7 @@ def watched(rig):
     """Event loops, selectors and sockets are watched."""
     SelectorsInstrumentor().instrument()
     SocketsInstrumentor().instrument()
+    rig.runtime.tick()
     yield rig
     SocketsInstrumentor().uninstrument()
     SelectorsInstrumentor().uninstrument()

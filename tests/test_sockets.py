@@ -26,6 +26,7 @@ ABANDONED = ("socket", "abandoned")
 def watched(rig):
     """Sockets are watched."""
     SocketsInstrumentor().instrument()
+    rig.runtime.tick()
     yield rig
     SocketsInstrumentor().uninstrument()
 

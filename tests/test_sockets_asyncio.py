@@ -22,6 +22,7 @@ def watched(rig):
     """Sockets and tasks are watched."""
     SocketsInstrumentor().instrument()
     TasksInstrumentor().instrument()
+    rig.runtime.tick()
     yield rig
     KEPT.clear()
     TasksInstrumentor().uninstrument()

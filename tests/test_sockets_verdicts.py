@@ -18,6 +18,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's"
 def watched(rig):
     """Sockets are watched."""
     SocketsInstrumentor().instrument()
+    rig.runtime.tick()
     yield rig
     SocketsInstrumentor().uninstrument()
 
