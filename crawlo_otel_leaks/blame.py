@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import trace
 
 from crawlo_otel_leaks import owner, semconv, sites
+from crawlo_otel_leaks.kinship import descriptors
+from crawlo_otel_leaks.model import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opentelemetry.trace import Span, SpanContext
 
-    from crawlo_otel_leaks.model import Handle, Site
+    from crawlo_otel_leaks.model import Site
     from crawlo_otel_leaks.pool import Pool, Wait
     from crawlo_otel_leaks.tracker import Tracker
 
+DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
+"""Kinds that have a descriptor each."""
 PLACES: Final = 5
 """Sites that a sentence names; the rest is summed up."""
 LOOK: Final = 10_000
 """Handles looked at for one sentence."""
-DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
-"""Kinds that have a descriptor each."""
 CAUSES: Final = 5
 """Exceptions looked at below the one that a library raises."""
 _NO_DESCRIPTOR: Final = {number: os.strerror(number) for number in (errno.EMFILE, errno.ENFILE)}
@@ -110,7 +112,7 @@ def of_pool(pool: Pool, held: Sequence[Handle], wait: Wait, now: float) -> Exhau
 
 def of_descriptors(tracker: Tracker, span: Span) -> Exhaustion:
     """Return who holds what needs a descriptor, to somebody whom the kernel gives no more."""
-    held = [handle for kind in DESCRIPTORS for handle in (*tracker.old[kind], *tracker.young[kind])]
+    held = _holding_descriptors(tracker)
     return Exhaustion(
         what="descriptors, as far as they are watched,",
         kind=semconv.FILE,
@@ -121,6 +123,19 @@ def of_descriptors(tracker: Tracker, span: Span) -> Exhaustion:
         holders=holders(held, tracker.clock()),
         waiter=span.get_span_context(),
     )
+
+
+def _holding_descriptors(tracker: Tracker) -> list[Handle]:
+    """Return a handle for each descriptor, and one for each that the program tracks itself and cannot say."""
+    by_number: dict[int, Handle] = {}
+    for count, handle in enumerate(tracker.held(), start=1):
+        numbers = descriptors(tracker, handle)
+        if handle.kind in DESCRIPTORS and type(handle).descriptors is Handle.descriptors:
+            numbers = (-count,)
+        for number in numbers:
+            if number not in by_number or not handle.elementary:  # a connection answers for its socket
+                by_number[number] = handle
+    return list(by_number.values())
 
 
 def explain(tracker: Tracker, error: BaseException) -> None:

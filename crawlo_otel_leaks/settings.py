@@ -24,6 +24,7 @@ _FALSE = ("0", "false", "no", "off")
 # Sessions, threads and tasks live long by design; so does a child process, whose time begins when it has ended.
 DEFAULT_THRESHOLDS: Mapping[str, float] = {
     semconv.FILE: 300.0,
+    semconv.SOCKET: 300.0,
     semconv.HTTP_CONNECTION: 60.0,
     semconv.REDIS_CONNECTION: 30.0,
     semconv.DB_CONNECTION: 30.0,

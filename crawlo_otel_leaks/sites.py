@@ -62,7 +62,7 @@ class Sites:
         self._plumbing = _LIBRARIES + tuple(name + os.sep for name in libraries)
         self._roles: dict[int, int] = {}
         self._codes: list[CodeType] = []
-        self._sites: dict[tuple[int, ...], Site] = {}
+        self._sites: dict[tuple[object, ...], Site] = {}
 
     def __len__(self) -> int:
         return len(self._sites)
@@ -78,11 +78,18 @@ class Sites:
             self._plumbing += (library + os.sep,)
             self._forget()
 
-    def at(self, frame: FrameType) -> tuple[Site, Stack | None]:
-        """Return the site that `frame` and its callers are, and the whole stack when it was sampled."""
+    def hides(self, library: str) -> bool:
+        """Whether a library is watched, so that its frames are plumbing."""
+        return library + os.sep in self._plumbing
+
+    def at(self, frame: FrameType, kind: str = "") -> tuple[Site, Stack | None]:
+        """Return the site of a kind that `frame` and its callers are, and the whole stack when it was sampled.
+
+        A line that takes a connection takes its socket too: each has a site of its own there.
+        """
         roles = self._roles
         left = NEAR
-        key: list[int] = []
+        key: list[object] = [kind]
         step: FrameType | None = frame
         while step is not None:
             code = step.f_code
@@ -101,8 +108,8 @@ class Sites:
             return site, self._walk(frame, self._depth) or site.frames
         return site, None
 
-    def of(self, steps: Stack) -> tuple[Site, Stack]:
-        """Return the site of a stack that was noted as code and instruction, nearest first, and its user frames."""
+    def of(self, steps: Stack, kind: str = "") -> tuple[Site, Stack]:
+        """Return the site of a stack, noted as code and instruction, nearest first, and its user frames; see `at`."""
         user: list[tuple[CodeType, int]] = []
         for step in steps:
             role = self._roles.get(id(step[0])) or self._classify(step[0])
@@ -112,7 +119,7 @@ class Sites:
                 user.append(step)
         stack = tuple(user) or steps[:1]
         near = stack[:NEAR]
-        key = tuple(part for code, lasti in near for part in (id(code), lasti))
+        key = (kind, *(part for code, lasti in near for part in (id(code), lasti)))
         site = self._sites.get(key)
         if site is None:
             self._make_room()
@@ -125,7 +132,7 @@ class Sites:
         if len(self._sites) >= LIMIT:
             self._forget()
 
-    def _new(self, key: tuple[int, ...], frame: FrameType) -> Site:
+    def _new(self, key: tuple[object, ...], frame: FrameType) -> Site:
         self._make_room()
         raw = _raw(frame)
         user = [step for step in raw if self._classify(step.f_code, step.f_globals) == _USER][:NEAR]
@@ -134,7 +141,7 @@ class Sites:
         site = Site(frames, tuple(str(step.f_globals.get("__name__")) for step in near))
         site.sample = self._walk(frame, self._depth) or frames
         site.process = _is_process_wide(near, raw)
-        if key:
+        if len(key) > 1:
             self._sites[key] = site
         return site
 

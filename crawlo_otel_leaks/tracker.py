@@ -86,7 +86,7 @@ class Tracker:
         if frame is None or self.closed or (context and context.get(_SUPPRESS_INSTRUMENTATION_KEY)):
             self.ignored += 1
             return None
-        handle.site, handle.stack = self.sites.at(frame)
+        handle.site, handle.stack = self.sites.at(frame, handle.kind)
         handle.process = handle.site.process
         handle.span = this_span(context) if context else None
         loop = running_loop()

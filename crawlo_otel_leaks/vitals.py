@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from crawlo_otel_leaks import process, semconv
+from crawlo_otel_leaks import libuv, process, semconv
 from crawlo_otel_leaks.kinship import descriptors
 from crawlo_otel_leaks.trends import Trend, Verdict, trend
 
@@ -117,7 +117,7 @@ class Vitals:
         held = self._descriptors()
         self.latest = seen = process.snapshot(held)
         # What was opened, or closed, while we listed is explained before or after.
-        unexplained = None if held is None else len(self._unexplained(held) - explained - self._explained())
+        unexplained = None if held is None else len(self._unexplained(held, explained | self._explained()))
         self.series.add(self._point(now, seen, unexplained))
         self._count(unexplained)
         self.growing = self.trend("rss").verdict is Verdict.GROWING
@@ -149,11 +149,12 @@ class Vitals:
         """Return the descriptors that the live handles stand for."""
         return {number for handle in self._tracker.held() for number in descriptors(self._tracker, handle)}
 
-    def _unexplained(self, held: Mapping[int, Descriptor]) -> set[int]:
+    def _unexplained(self, held: Mapping[int, Descriptor], explained: set[int]) -> set[int]:
         """Leave out what was open before us, unless its number is another's now, and what event loops are made of."""
         known = self._baseline
         strangers = {number for number, found in held.items() if not _same(known.get(number), found)}
-        return strangers - process.loop_descriptors() - self._own()
+        strangers -= explained | process.loop_descriptors() | self._own()
+        return strangers - libuv.explained(held, strangers)
 
     def trend(self, quantity: str) -> Trend:
         """Tell whether a quantity grows, over all that is known or of late."""

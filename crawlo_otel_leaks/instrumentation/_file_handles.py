@@ -105,7 +105,7 @@ class FileHandle(Handle):
 
     def label(self) -> str:
         """Return the path; a temporary file gets its own after it was opened."""
-        return _path(self.tracker, self.name if self.raw is None else getattr(self.raw, "name", ""))
+        return path_name(self.tracker, self.name if self.raw is None else getattr(self.raw, "name", ""))
 
     def descriptors(self) -> Iterable[int]:
         """Return the raw file's descriptor."""
@@ -151,7 +151,7 @@ class UnbufferedHandle(Handle):
     def label(self) -> str:
         """Return the path."""
         raw = self.ref()
-        return _path(self.tracker, self.name if raw is None else getattr(raw, "name", ""))
+        return path_name(self.tracker, self.name if raw is None else getattr(raw, "name", ""))
 
     def descriptors(self) -> Iterable[int]:
         """Return the file's descriptor."""
@@ -228,7 +228,8 @@ TrackedFileIO.__name__ = TrackedFileIO.__qualname__ = FileIO.__name__
 TrackedFileIO.__module__ = FileIO.__module__
 
 
-def _path(tracker: Tracker, name: Any) -> str:
+def path_name(tracker: Tracker, name: Any) -> str:
+    """Return a file's name for telling, with no path where that is to be hidden."""
     if isinstance(name, int):
         return f"fd {name}"
     path = os.fsdecode(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 from crawlo_otel_leaks.blame import note, of_pool, tell
+from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.pool import Limits, Pool
@@ -78,7 +79,7 @@ class PoolWatch:
 
     def socket(self, connection: Any) -> Any:
         """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
-        del connection
+        return _descriptors.below(connection)
 
     def loop(self, connection: Any) -> Any:
         """Return the event loop that an asyncio connection belongs to."""

@@ -94,6 +94,10 @@ class EngineWatch(PoolWatch):
         protocol = getattr(_engines.driver(connection), "_protocol", None)
         return getattr(protocol, "queries_count", None)
 
+    def socket(self, connection: Any) -> Any:
+        """Return what has the descriptor of the driver's connection."""
+        return None if connection is None else super().socket(_engines.driver(connection))
+
     def loop(self, connection: Any) -> Any:
         """Return the loop of the driver's connection."""
         return None if connection is None else getattr(_engines.driver(connection), "_loop", None)

@@ -17,6 +17,7 @@ from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KE
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._awaited import awaited, referred
+from crawlo_otel_leaks.instrumentation._makers import ASKERS, Asker
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import current_scope, current_task, this_span, this_thread
@@ -183,6 +184,14 @@ class Tasks(Runners[TaskHandle]):
             self._take(id(thing))
         return super().find(thing)
 
+    def asker(self, task: Any) -> Asker | None:
+        """Return who had a task made."""
+        note = self.notes.get(id(task))
+        if note is not None and note[0]() is task:
+            return Asker(Note._make(note).steps, note[3])
+        handle = super().find(task)
+        return None if handle is None else Asker(handle.stack or handle.site.frames, handle.task)
+
     def over(self, handle: TaskHandle) -> bool:
         """Whether the task is done, or was collected after it was."""
         task = handle.ref()
@@ -214,7 +223,7 @@ class Tasks(Runners[TaskHandle]):
             return None
         handle = TaskHandle(semconv.TASK, name)
         handle.ref, handle.runners = note.task, self
-        handle.site, handle.stack = self.tracker.sites.of(steps)
+        handle.site, handle.stack = self.tracker.sites.of(steps, semconv.TASK)
         owner = note.maker() if note.maker else None
         handle.task, handle.task_name = note.maker, owner.get_name() if owner else None
         handle.span, handle.scope, handle.thread = this_span(note.context), note.scope, note.thread
@@ -264,6 +273,7 @@ class TasksInstrumentor(Instrumentor):
         running.finders.append(watched.find)
         running.tracker.chores.append(watched.look)
         running.tracker.resets.append(watched.reset)
+        ASKERS.append(watched.asker)
         loops = (("asyncio.base_events", "BaseEventLoop"), ("uvloop", "Loop"))
         return [
             point
@@ -273,3 +283,7 @@ class TasksInstrumentor(Instrumentor):
                 Point(module, f"{loop}.create_task", watched.create_task, module, direct=True),
             )
         ]
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        ASKERS.clear()

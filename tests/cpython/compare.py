@@ -1,4 +1,4 @@
-"""Run CPython's own tests of files and child processes untracked and tracked, and compare every outcome.
+"""Run CPython's own tests of files, sockets and child processes untracked and tracked, and compare every outcome.
 
     python tests/cpython/compare.py [MODULE ...]
 
@@ -30,11 +30,20 @@ MODULES = (
     "processes_fork",
     "processes_forkserver",
     "processes_spawn",
+    "test.test_socket",
+    "test.test_ssl",
+    "test.test_selectors",
+    "test.test_mmap",
+    "test.test_asyncio.test_selector_events",
+    "test.test_asyncio.test_sslproto",
+    "test.test_asyncio.test_server",
 )
 MODES = ("untracked", "tracked")
 LIMIT = 280.0
 """Seconds that one module may take in one mode."""
 RETRIES = 2
+HANGING = "VSOCK"
+"""In the ids of tests that wait for ever on machines which let nobody connect to themselves so, watched or not."""
 SAME, DIFFERENT, NO_TESTS = 0, 1, 3
 
 
@@ -79,7 +88,7 @@ class Outcomes(unittest.TestResult):
 
 
 class Seen:
-    """A sink that counts the files whose end was seen."""
+    """A sink that counts the handles whose end was seen."""
 
     def __init__(self):
         self.count = 0
@@ -101,13 +110,17 @@ def track():
 
     from crawlo_otel_leaks import runtime  # noqa: PLC0415
     from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor  # noqa: PLC0415
+    from crawlo_otel_leaks.instrumentation.mmap import MmapInstrumentor  # noqa: PLC0415
     from crawlo_otel_leaks.instrumentation.multiprocessing import MultiprocessingInstrumentor  # noqa: PLC0415
+    from crawlo_otel_leaks.instrumentation.selectors import SelectorsInstrumentor  # noqa: PLC0415
+    from crawlo_otel_leaks.instrumentation.sockets import SocketsInstrumentor  # noqa: PLC0415
     from crawlo_otel_leaks.instrumentation.subprocesses import SubprocessesInstrumentor  # noqa: PLC0415
     from crawlo_otel_leaks.settings import Settings  # noqa: PLC0415
 
     trace.set_tracer_provider(TracerProvider())
     settings = Settings(level="full", scan_interval=0.05, grace=0.05)
-    for instrumentor in (FilesInstrumentor, SubprocessesInstrumentor, MultiprocessingInstrumentor):
+    files, processes = (FilesInstrumentor, MmapInstrumentor), (SubprocessesInstrumentor, MultiprocessingInstrumentor)
+    for instrumentor in (*files, SocketsInstrumentor, SelectorsInstrumentor, *processes):
         instrumentor().instrument(settings=settings)
     context.attach(trace.set_span_in_context(trace.get_tracer("compare").start_span("tests")))
     running = runtime.current()
@@ -131,14 +144,12 @@ def child(mode, module, only, output):
 
 
 def selected(suite, only):
-    """Return the suite, or those tests of it whose ids are in `only`."""
-    if not only:
-        return suite
+    """Return those tests of a suite whose ids are in `only`, all where that is empty."""
     chosen = unittest.TestSuite()
     for test in suite:
         if isinstance(test, unittest.TestSuite):
             chosen.addTest(selected(test, only))
-        elif test.id() in only:
+        elif HANGING not in test.id() and (not only or test.id() in only):
             chosen.addTest(test)
     return chosen
 
@@ -172,11 +183,11 @@ def differing(untracked, tracked):
 
 
 def compare(module):
-    """Return how many files were tracked and what differs, seen anew in every retry; print the counts."""
+    """Return how many handles were tracked and what differs, seen anew in every retry; print the counts."""
     untracked, tracked = run_both(module)
     counts = Counter(untracked["outcomes"].values())
     seen, errors = tracked.get("seen", 0), tracked.get("errors", 0)
-    tell(f"{module}: {sum(counts.values())} tests, {dict(sorted(counts.items()))}, {seen} files tracked")
+    tell(f"{module}: {sum(counts.values())} tests, {dict(sorted(counts.items()))}, {seen} handles tracked")
     pairs = zip(MODES, (untracked, tracked), strict=True)
     problems = [f"{mode}: {module} {ran['died']}" for mode, ran in pairs if "died" in ran]
     if errors:
@@ -224,8 +235,8 @@ def main():
     results = [compare(module) for module in options.modules or MODULES]
     problems = [problem for _, found in results for problem in found]
     if not any(seen for seen, _ in results):
-        problems.append("tracked: not one file was seen, so nothing was compared")
-    tell("\n".join(problems) if problems else "the same with files tracked as without")
+        problems.append("tracked: not one handle was seen, so nothing was compared")
+    tell("\n".join(problems) if problems else "the same tracked as untracked")
     return DIFFERENT if problems else SAME
 
 
