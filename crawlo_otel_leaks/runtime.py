@@ -17,12 +17,14 @@ from crawlo_otel_leaks.detector import Detector
 from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
 from crawlo_otel_leaks.emitters.pools import PoolMetrics
+from crawlo_otel_leaks.emitters.runs import RunTelemetry
 from crawlo_otel_leaks.emitters.spans import Spans
 from crawlo_otel_leaks.endpoint import Endpoint
 from crawlo_otel_leaks.growth import Growth
 from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
 from crawlo_otel_leaks.report import Page, build, from_locale, write
+from crawlo_otel_leaks.runs import CANCELLED, Runs
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.findings import Sink
     from crawlo_otel_leaks.model import Handle, Scope
     from crawlo_otel_leaks.report.model import Report
+    from crawlo_otel_leaks.runs import Run
 
 _logger = logging.getLogger("crawlo_otel_leaks")
 JOIN: Final = 2.0
@@ -64,7 +67,8 @@ class Runtime:
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
-        sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics]
+        self.runs, self._run_telemetry = Runs(clock, settings.grace), RunTelemetry()
+        sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics, self.runs]
         self.detector = Detector(self.tracker, settings, sinks)
         self.pools, self.shortages = Pools(), Shortages()
         self.finders: list[Callable[[object], Handle | None]] = []
@@ -119,13 +123,25 @@ class Runtime:
         scope.ended_at = self.tracker.clock()
         self.tracker.ended_scopes.append(scope)
 
+    def begin_run(self, spider: str) -> Run:
+        """Begin a spider run: its span, its scope, and what the process is like before it."""
+        run = self.runs.begin(spider)
+        run.span = self._run_telemetry.begin(run)
+        return run
+
+    def end_run(self, run: Run, outcome: str, error: str | None = None) -> None:
+        """End it; the verdict comes after the grace."""
+        self.end_scope(run.scope)
+        self.runs.end(run, outcome, error, self.tracker)
+        self._run_telemetry.end(run)
+
     def find(self, thing: object) -> Handle | None:
         """Return the handle that stands for a user's object, if it is tracked."""
         return next((handle for finder in self.finders if (handle := finder(thing)) is not None), None)
 
     def report(self) -> Report:
         """Return what is known so far."""
-        return build(self.detector.findings, self.shortages, self.vitals, self.tracker)
+        return build(self.detector.findings, self.shortages, self.vitals, self.tracker, self.runs)
 
     def finish(self, *, exiting: bool) -> None:
         """Judge what is left, write the reports; once. For the end of the process."""
@@ -156,6 +172,7 @@ class Runtime:
         self.tracker.clear()
         self.pools.clear()
         self.shortages = Shortages()
+        self.runs.clear()
         self.vitals.begin()
         self.growth.stop()
         self.tracker.closed = False
@@ -190,8 +207,9 @@ class Runtime:
             self.tracker.fail("exit", error)
 
     def _publish(self, now: float, *, last: bool = False) -> None:
-        """Bring up to date what gauges show, and tell who waits in vain."""
+        """Bring up to date what gauges show, tell the verdicts on runs, and who waits in vain."""
         self._look_at_process(now, last=last)
+        self._judge_runs(now, last=last)
         self.numbers.update(self.detector, self.vitals.numbers, now)
         self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
@@ -211,6 +229,13 @@ class Runtime:
                 self._logs.grown(grown)
         except Exception as error:  # noqa: BLE001  (verdicts do not depend on it)
             self.tracker.fail("process", error)
+
+    def _judge_runs(self, now: float, *, last: bool) -> None:
+        while self.runs.dropped:
+            self.end_run(self.runs.dropped.popleft(), CANCELLED)
+        self.runs.observe(self.vitals.latest)
+        for run in self.runs.due(self.detector.findings, now, last=last):
+            self._run_telemetry.judged(run)
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -93,6 +93,7 @@ class Vitals:
         self._tracker = tracker
         self._own = own
         self._descriptors = descriptors or process.descriptors
+        self.interval = INTERVAL
         self.begin()
 
     def begin(self) -> None:
@@ -112,7 +113,7 @@ class Vitals:
         """Take a snapshot if one is due `now`, in monotonic seconds, or if it is the last."""
         if now < self._due and not last:
             return
-        self._due = now + INTERVAL
+        self._due = now + self.interval
         explained = self._explained()
         held = self._descriptors()
         self.latest = seen = process.snapshot(held)
