@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     Keywords = dict[str, Any]
 
 PAGES: Final = "response_received_count"
-"""The statistic that counts pages, in every release."""
+"""The statistic that counts pages; in 1.4 twice, if its LogStats is on: ..."""
+_BY_CODE: Final = ("response_status_code/success_count", "response_status_code/error_count")
+"""... these, where they are kept, count once."""
 _GROUP: Final = "run"
 
 
@@ -117,7 +119,8 @@ def _counter(ref: weakref.ref[Any]) -> Callable[[], int | None]:
         # Statistics kept in Redis are asked for on the network, which is the program's to decide.
         if stats is None or hasattr(getattr(stats, "backend", None), "_redis"):
             return None
-        return int(stats.get_value(PAGES, 0) or 0)
+        received, *by_code = (int(stats.get_value(key, 0) or 0) for key in (PAGES, *_BY_CODE))
+        return min(received, sum(by_code)) if any(by_code) else received
 
     return count
 
