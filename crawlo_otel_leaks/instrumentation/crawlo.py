@@ -9,7 +9,7 @@ from opentelemetry import context, trace
 
 from crawlo_otel_leaks import runs
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.owner import current_scope
+from crawlo_otel_leaks.owner import current_scope, this_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -47,10 +47,6 @@ class Crawls:
         entered = self._begin(crawler)
         try:
             result = await wrapped(*args, **kwargs)
-        except GeneratorExit:  # closed by the collector: in a finalizer, nothing may be told, nor another context left
-            if entered is not None:
-                self._running.runs.dropped.append(entered.run)
-            raise
         except BaseException as error:
             self._end(entered, error)
             raise
@@ -80,6 +76,10 @@ class Crawls:
     def _end(self, entered: _Entered | None, error: BaseException | None) -> None:
         if entered is None:
             return
+        if isinstance(error, GeneratorExit) or this_task() != entered.task:
+            # Closed by the collector: in a finalizer nothing may be told, nor another's context be changed.
+            self._running.runs.dropped.append(entered.run)
+            return
         try:
             entered.leave()
             self._running.end_run(entered.run, _outcome(error), type(error).__qualname__ if error else None)
@@ -92,6 +92,7 @@ class _Entered:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.task = this_task()
         self._scope: Token[Scope | None] = current_scope.set(run.scope)
         self._span = context.attach(trace.set_span_in_context(run.span)) if run.span else None
 
