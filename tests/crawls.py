@@ -1,15 +1,18 @@
-"""Real crawls by the real Crawlo, of a site that a thread of the test process serves."""
+"""Real crawls by the real Crawlo, of a site that another process serves."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
+import subprocess
+import sys
+import time
+import urllib.request
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import spiders
-from aiohttp import web
 from crawlo.crawler import CrawlerProcess
 
 from crawlo_otel_leaks.instrumentation.aiohttp import AiohttpInstrumentor
@@ -27,6 +30,9 @@ except ImportError:  # until 1.5
     from crawlo.initialization import initialize_framework
 
 OLD = version("crawlo").startswith("1.4.")
+NEW = version("crawlo").startswith("1.7.")
+PATIENCE = 20.0
+"""Seconds after which something that a test waits for will never come."""
 INSTRUMENTORS = (
     FilesInstrumentor,
     AiohttpInstrumentor,
@@ -53,59 +59,46 @@ SETTINGS = {
 
 
 class Site:
-    """200 pages, and others that keep silent until they are told to proceed."""
+    """200 pages, and others that keep silent until they are told to proceed; in a process of its own."""
 
     def __init__(self):
-        self.url = ""
-        self.asked = 0
-        self.loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        program = [sys.executable, str(Path(__file__).with_name("crawl_site.py"))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(program, **pipes)
+        self.url = self._process.stdout.readline().strip()
 
-    def start(self):
-        self._thread.start()
-        self._ready.wait()
-        return self
+    def ask(self, what):
+        with urllib.request.urlopen(f"{self.url}/{what}", timeout=10) as answer:
+            return answer.read()
 
-    def proceed(self):
-        self.loop.call_soon_threadsafe(self._proceed.set)
+    @property
+    def asked(self):
+        return int(self.ask("asked"))
 
-    def hold(self):
-        self.asked = 0
-        self.loop.call_soon_threadsafe(self._proceed.clear)
-
-    def _serve(self):
-        self.loop.run_until_complete(self._set_up())
-        self.loop.run_forever()
-
-    async def _set_up(self):
-        self._proceed = asyncio.Event()
-        application = web.Application()
-        application.router.add_get("/page/{number}", self._page)
-        application.router.add_get("/silent/{number}", self._silent)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = "http://127.0.0.1:{1}".format(*runner.addresses[0])
-        self._ready.set()
-
-    async def _page(self, request):
-        return web.Response(text=f"<title>page {request.match_info['number']}</title>", content_type="text/html")
-
-    async def _silent(self, _request):
-        self.asked += 1
-        await self._proceed.wait()
-        return web.Response(text="late")
+    def stop(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.terminate()
+        self._process.wait()
 
 
 @pytest.fixture(scope="session")
 def site():
-    served = Site().start()
+    served = Site()
     before, os.environ[spiders.SITE] = os.environ.get(spiders.SITE), served.url
     yield served
-    if before is None:
-        del os.environ[spiders.SITE]
-    served.loop.call_soon_threadsafe(served.loop.stop)
+    os.environ.pop(spiders.SITE)
+    if before is not None:
+        os.environ[spiders.SITE] = before
+    served.stop()
+
+
+async def until_asked(site, number):
+    """Let the crawl go on until so many of its requests have been met with silence."""
+    end = time.monotonic() + PATIENCE
+    while await asyncio.to_thread(lambda: site.asked) < number:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture

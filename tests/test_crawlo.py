@@ -6,7 +6,7 @@ import gc
 import pytest
 import spiders
 from crawlo.crawler import Crawler
-from crawls import crawl, crawling, failing, site
+from crawls import crawl, crawling, failing, site, until_asked
 
 from crawlo_otel_leaks.instrumentation.crawlo import CrawloInstrumentor
 
@@ -128,16 +128,15 @@ def test_a_run_that_fails_is_a_run(crawling, telemetry):
 
 
 def test_a_run_that_is_going_on_shows_its_pages(crawling, site):
-    site.hold()
+    site.ask("hold")
 
     async def main():
         task = asyncio.ensure_future(crawl(spiders.Silent))
-        while not site.asked:
-            await asyncio.sleep(0)
+        await until_asked(site, 1)
         (run,) = runs(crawling)
         assert (run.outcome, run.verdict, run.pages, run.duration_s) == ("running", "insufficient_data", 0, None)
         crawling.clock.advance(3.0)
-        site.proceed()
+        site.ask("proceed")
         await task
 
     asyncio.run(main())
