@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     """How many leaks of each kind and fingerprint."""
 
 KEPT: Final = 500
-"""Runs that are kept; of more, those that were found healthy go first, the oldest before the others."""
+"""Runs that are kept; of more, the oldest that has ended and is not known to have leaked goes first."""
 RUNNING: Final = "running"
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
@@ -103,14 +103,27 @@ class Run:
         self.pages = self.pages if counted is None else counted
 
 
+class Telling(Protocol):
+    """Who tells of runs: the emitter, which is not imported from here."""
+
+    def begin(self, run: Run) -> Span:
+        """Start its span."""
+
+    def end(self, run: Run) -> None:
+        """End its span."""
+
+    def judged(self, run: Run) -> None:
+        """Tell its verdict."""
+
+
 class Runs:
     """The runs of this process, the newest last; a sink, for what is abandoned in one is told only once.
 
     Runs begin and end on any thread; only the detector's thread, or the end of the process, judges them.
     """
 
-    def __init__(self, clock: Callable[[], float], grace: float) -> None:
-        self._clock, self._grace = clock, grace
+    def __init__(self, tracker: Tracker, grace: float, telling: Telling) -> None:
+        self._tracker, self._grace, self._telling = tracker, grace, telling
         self.clear()
 
     def clear(self) -> None:
@@ -123,15 +136,17 @@ class Runs:
         """Those whose coroutine was closed by the collector; to be ended elsewhere than in its finalizer."""
 
     def begin(self, spider: str) -> Run:
-        """Note the beginning of a run, and what the process is like before it."""
+        """Begin a run: its span, its scope, and what the process is like before it."""
         run_id = uuid.uuid4().hex
         scope = Scope(f"spider {spider}", attributes={"spider": spider, "run_id": run_id}, thorough=True)
-        run = Run(spider, run_id, scope, self._clock(), time.time(), footprint())
+        run = Run(spider, run_id, scope, self._tracker.clock(), time.time(), footprint())
         run.peak = run.before.rss
         self._by_scope[scope] = run
         self.kept.append(run)
         if len(self.kept) > KEPT:
-            self._drop(next((one for one in list(self.kept) if one.judged == HEALTHY), self.kept[0]))
+            spare = (one for one in list(self.kept) if one.ended_at is not None and one.judged != LEAKY)
+            self._drop(next(spare, self.kept[0]))
+        run.span = self._telling.begin(run)
         return run
 
     def _drop(self, run: Run) -> None:
@@ -140,14 +155,18 @@ class Runs:
         self._pending.pop(run, None)
         self.left_out += 1
 
-    def end(self, run: Run, outcome: str, error: str | None, tracker: Tracker) -> None:
-        """Note the end of a run whose scope has ended: its verdict is due after the grace."""
+    def end(self, run: Run, outcome: str, error: str | None = None) -> None:
+        """End a run, its scope and its span: the verdict is due after the grace."""
+        tracker = self._tracker
         run.outcome, run.error = outcome, error
         if sum(map(tracker.count, semconv.KINDS)) <= MANY:
             run.held = sum(self._holder(handle) is run for handle in tracker.held())
-        run.after, run.ended_at, run.counter = footprint(), run.scope.ended_at, None
+        run.after, run.counter = footprint(), None
         run.peak = _most(run.peak, run.after.rss)
+        run.ended_at = run.scope.ended_at = tracker.clock()
+        tracker.ended_scopes.append(run.scope)
         self._pending[run] = None
+        self._telling.end(run)
 
     def of(self, scope: Scope | None) -> Run | None:
         """Return the run that a scope is, or is within."""
@@ -159,7 +178,7 @@ class Runs:
         """Yield those that have not ended."""
         yield from (run for run in list(self.kept) if run.ended_at is None)
 
-    def observe(self, seen: ProcessSnapshot | None) -> None:
+    def _observe(self, seen: ProcessSnapshot | None) -> None:
         """Take the newest snapshot into account for those that were active then."""
         for run in self.active():
             if seen is not None and seen.wall >= run.wall:
@@ -182,8 +201,15 @@ class Runs:
     def released(self, handles: Sequence[Handle]) -> None:
         """Nothing: what was given back is no leak."""
 
-    def due(self, findings: Findings, now: float, *, last: bool = False) -> list[Run]:
-        """Return those whose verdict has become known, or another, by `now`."""
+    def judge(self, findings: Findings, seen: ProcessSnapshot | None, now: float, *, last: bool = False) -> None:
+        """Tell the verdicts that are due by `now`; all that are left, if it is the last time."""
+        while self.dropped:
+            self.end(self.dropped.popleft(), CANCELLED)
+        self._observe(seen)
+        for run in self._due(findings, now, last=last):
+            self._telling.judged(run)
+
+    def _due(self, findings: Findings, now: float, *, last: bool) -> list[Run]:
         ended = [run for run in list(self._pending) if last or now >= (run.ended_at or now) + self._grace]
         leaks = self.leaks(findings) if ended else {}
         changed = []

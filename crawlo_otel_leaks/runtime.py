@@ -24,7 +24,7 @@ from crawlo_otel_leaks.growth import Growth
 from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
 from crawlo_otel_leaks.report import Page, build, from_locale, write
-from crawlo_otel_leaks.runs import CANCELLED, Runs
+from crawlo_otel_leaks.runs import Runs
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.findings import Sink
     from crawlo_otel_leaks.model import Handle, Scope
     from crawlo_otel_leaks.report.model import Report
-    from crawlo_otel_leaks.runs import Run
 
 _logger = logging.getLogger("crawlo_otel_leaks")
 JOIN: Final = 2.0
@@ -67,7 +66,7 @@ class Runtime:
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
-        self.runs, self._run_telemetry = Runs(clock, settings.grace), RunTelemetry()
+        self.runs = Runs(self.tracker, settings.grace, RunTelemetry())
         sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics, self.runs]
         self.detector = Detector(self.tracker, settings, sinks)
         self.pools, self.shortages = Pools(), Shortages()
@@ -122,18 +121,6 @@ class Runtime:
         """Have everything that a scope holds looked at, off the caller's thread."""
         scope.ended_at = self.tracker.clock()
         self.tracker.ended_scopes.append(scope)
-
-    def begin_run(self, spider: str) -> Run:
-        """Begin a spider run: its span, its scope, and what the process is like before it."""
-        run = self.runs.begin(spider)
-        run.span = self._run_telemetry.begin(run)
-        return run
-
-    def end_run(self, run: Run, outcome: str, error: str | None = None) -> None:
-        """End it; the verdict comes after the grace."""
-        self.end_scope(run.scope)
-        self.runs.end(run, outcome, error, self.tracker)
-        self._run_telemetry.end(run)
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle that stands for a user's object, if it is tracked."""
@@ -209,7 +196,7 @@ class Runtime:
     def _publish(self, now: float, *, last: bool = False) -> None:
         """Bring up to date what gauges show, tell the verdicts on runs, and who waits in vain."""
         self._look_at_process(now, last=last)
-        self._judge_runs(now, last=last)
+        self.runs.judge(self.detector.findings, self.vitals.latest, now, last=last)
         self.numbers.update(self.detector, self.vitals.numbers, now)
         self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
@@ -229,13 +216,6 @@ class Runtime:
                 self._logs.grown(grown)
         except Exception as error:  # noqa: BLE001  (verdicts do not depend on it)
             self.tracker.fail("process", error)
-
-    def _judge_runs(self, now: float, *, last: bool) -> None:
-        while self.runs.dropped:
-            self.end_run(self.runs.dropped.popleft(), CANCELLED)
-        self.runs.observe(self.vitals.latest)
-        for run in self.runs.due(self.detector.findings, now, last=last):
-            self._run_telemetry.judged(run)
 
     def _let_go(self) -> None:
         self.tracker.closed = True

@@ -83,7 +83,7 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site():
+def crawl_site():
     served = Site()
     before, os.environ[spiders.SITE] = os.environ.get(spiders.SITE), served.url
     yield served
@@ -101,8 +101,18 @@ async def until_asked(site, number):
         await asyncio.sleep(0.01)
 
 
+async def until_busy(site):
+    """Let the crawl go on until all that it has begun waits for the silent pages: nothing begins or ends any more."""
+    await until_asked(site, 8)
+    before, steady = 0, 0
+    while steady < 50:
+        await asyncio.sleep(0.01)
+        now = len(asyncio.all_tasks())
+        before, steady = now, steady + 1 if now == before else 0
+
+
 @pytest.fixture
-def crawling(rig, site):
+def crawling(rig, crawl_site):
     """Crawlo, and what it stands on, is watched."""
     for instrumentor in INSTRUMENTORS:
         instrumentor().instrument()

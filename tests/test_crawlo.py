@@ -6,11 +6,11 @@ import gc
 import pytest
 import spiders
 from crawlo.crawler import Crawler
-from crawls import crawl, crawling, failing, site, until_asked
+from crawls import crawl, failing, until_asked
 
 from crawlo_otel_leaks.instrumentation.crawlo import CrawloInstrumentor
 
-__all__ = ["crawling", "site"]
+pytest_plugins = ["crawls"]
 
 
 def runs(rig):
@@ -127,16 +127,16 @@ def test_a_run_that_fails_is_a_run(crawling, telemetry):
     assert not span.status.is_ok
 
 
-def test_a_run_that_is_going_on_shows_its_pages(crawling, site):
-    site.ask("hold")
+def test_a_run_that_is_going_on_shows_its_pages(crawling, crawl_site):
+    crawl_site.ask("hold")
 
     async def main():
         task = asyncio.ensure_future(crawl(spiders.Silent))
-        await until_asked(site, 1)
+        await until_asked(crawl_site, 1)
         (run,) = runs(crawling)
         assert (run.outcome, run.verdict, run.pages, run.duration_s) == ("running", "insufficient_data", 0, None)
         crawling.clock.advance(3.0)
-        site.ask("proceed")
+        crawl_site.ask("proceed")
         await task
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ from opentelemetry import context, trace
 
 from crawlo_otel_leaks import runs
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.owner import current_scope, this_task
+from crawlo_otel_leaks.owner import current_scope, running_task, this_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -66,7 +66,7 @@ class Crawls:
 
     def _begin(self, crawler: Any) -> _Entered | None:
         try:
-            run = self._running.begin_run(_name(crawler))
+            run = self._running.runs.begin(_name(crawler))
             run.counter = _counter(weakref.ref(crawler))
             return _Entered(run)
         except Exception as error:  # noqa: BLE001  (the spider runs in any case)
@@ -82,7 +82,7 @@ class Crawls:
             return
         try:
             entered.leave()
-            self._running.end_run(entered.run, _outcome(error), type(error).__qualname__ if error else None)
+            self._running.runs.end(entered.run, _outcome(error), type(error).__qualname__ if error else None)
         except Exception as failure:  # noqa: BLE001  (the spider's own end is what counts)
             self._running.tracker.fail("crawl end", failure)
 
@@ -105,7 +105,9 @@ class _Entered:
 
 def _outcome(error: BaseException | None) -> str:
     if error is None:
-        return runs.FINISHED
+        # Crawlo may keep a cancellation to itself; from Python 3.11 on, its task knows.
+        task = running_task()
+        return runs.CANCELLED if task is not None and getattr(task, "cancelling", int)() else runs.FINISHED
     return runs.FAILED if isinstance(error, Exception) else runs.CANCELLED
 
 
