@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
+import pkgutil
 import subprocess
 import sys
 import time
@@ -31,6 +33,7 @@ except ImportError:  # until 1.5
 
 OLD = version("crawlo").startswith("1.4.")
 NEW = version("crawlo").startswith("1.7.")
+SOCKETS = "crawlo_otel_leaks.instrumentation.sockets"
 PATIENCE = 20.0
 """Seconds after which something that a test waits for will never come."""
 INSTRUMENTORS = (
@@ -42,6 +45,7 @@ INSTRUMENTORS = (
     AsyncpgInstrumentor,
     RedisInstrumentor,
     CrawloInstrumentor,
+    *([pkgutil.resolve_name(f"{SOCKETS}:SocketsInstrumentor")] if importlib.util.find_spec(SOCKETS) else []),
 )
 SETTINGS = {
     "RUN_MODE": "standalone",

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import servers
 import spiders
-from crawls import NEW, crawl, failing, until_busy
+from crawls import NEW, SOCKETS, crawl, failing, until_busy
 
 pytest_plugins = ["crawls"]
 pytestmark = pytest.mark.skipif(not NEW, reason="other releases have other leaks")
-SOCKETS = importlib.util.find_spec("crawlo_otel_leaks.instrumentation.sockets") is not None
-unless_sockets = pytest.mark.skipif(not SOCKETS, reason="what a pool keeps is seen by its sockets alone")
+unless_sockets = pytest.mark.skipif(
+    importlib.util.find_spec(SOCKETS) is None, reason="what a pool keeps is seen by its sockets alone"
+)
 REFUSED = {"PIPELINES": {"spiders.Refusing": 200}}
 
 

@@ -150,7 +150,7 @@ def main(argv: list[str]) -> int:
     except UsageError as error:
         _say(str(error))
         return 2
-    running.vitals.interval = task.interval
+    running.vitals.every(task.interval)
     with Progress(crawls, task.duration, task.interval, running):
         try:
             asyncio.run(crawls.run())
