@@ -54,12 +54,8 @@ class Runtime:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.tracker = Tracker(
-            Sites(settings.stack_depth, full=settings.level == "full"),
-            clock,
-            capture_paths=settings.capture_paths,
-            brief=min(BRIEF, settings.hold_min),
-        )
+        sites, brief = Sites(settings.stack_depth, full=settings.level == "full"), min(BRIEF, settings.hold_min)
+        self.tracker = Tracker(sites, clock, capture_paths=settings.capture_paths, brief=brief)
         self.endpoint = Endpoint()
         self.vitals = Vitals(self.tracker, own=self.endpoint.descriptors)
         self.growth = Growth(settings.memory_window)
@@ -156,10 +152,9 @@ class Runtime:
         global _lock  # noqa: PLW0603  (another thread of the parent may have held it)
         _lock = threading.Lock()
         self._tick, self._ticking_since = threading.RLock(), None
-        self.tracker.clear()
-        self.pools.clear()
+        for one in (self.tracker, self.pools, self.runs):
+            one.clear()
         self.shortages = Shortages()
-        self.runs.clear()
         self.vitals.begin()
         self.growth.stop()
         self.tracker.closed = False
