@@ -104,7 +104,8 @@ class scope:  # noqa: N801  (used as a verb: `with scope("import job"):`)
 
     def __enter__(self) -> Self:
         """Begin; scopes may nest, the innermost owns what is acquired."""
-        opened = Scope(self.name, current_scope.get())
+        outer = current_scope.get()
+        opened = Scope(self.name, outer, outer.attributes if outer else {})  # within a spider run, that run's still
         self._open.append((opened, current_scope.set(opened)))
         return self
 

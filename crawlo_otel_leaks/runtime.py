@@ -17,12 +17,14 @@ from crawlo_otel_leaks.detector import Detector
 from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
 from crawlo_otel_leaks.emitters.pools import PoolMetrics
+from crawlo_otel_leaks.emitters.runs import RunTelemetry
 from crawlo_otel_leaks.emitters.spans import Spans
 from crawlo_otel_leaks.endpoint import Endpoint
 from crawlo_otel_leaks.growth import Growth
 from crawlo_otel_leaks.numbers import Numbers
 from crawlo_otel_leaks.pool import Pools
 from crawlo_otel_leaks.report import Page, build, from_locale, write
+from crawlo_otel_leaks.runs import Runs
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
@@ -52,19 +54,16 @@ class Runtime:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.tracker = Tracker(
-            Sites(settings.stack_depth, full=settings.level == "full"),
-            clock,
-            capture_paths=settings.capture_paths,
-            brief=min(BRIEF, settings.hold_min),
-        )
+        sites, brief = Sites(settings.stack_depth, full=settings.level == "full"), min(BRIEF, settings.hold_min)
+        self.tracker = Tracker(sites, clock, capture_paths=settings.capture_paths, brief=brief)
         self.endpoint = Endpoint()
         self.vitals = Vitals(self.tracker, own=self.endpoint.descriptors)
         self.growth = Growth(settings.memory_window)
         self.numbers = Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
-        sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics]
+        self.runs = Runs(self.tracker, settings.grace, RunTelemetry())
+        sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics, self.runs]
         self.detector = Detector(self.tracker, settings, sinks)
         self.pools, self.shortages = Pools(), Shortages()
         self.finders: list[Callable[[object], Handle | None]] = []
@@ -125,7 +124,7 @@ class Runtime:
 
     def report(self) -> Report:
         """Return what is known so far."""
-        return build(self.detector.findings, self.shortages, self.vitals, self.tracker)
+        return build(self.detector.findings, self.shortages, self.vitals, self.tracker, self.runs)
 
     def finish(self, *, exiting: bool) -> None:
         """Judge what is left, write the reports; once. For the end of the process."""
@@ -153,8 +152,8 @@ class Runtime:
         global _lock  # noqa: PLW0603  (another thread of the parent may have held it)
         _lock = threading.Lock()
         self._tick, self._ticking_since = threading.RLock(), None
-        self.tracker.clear()
-        self.pools.clear()
+        for one in (self.tracker, self.pools, self.runs):
+            one.clear()
         self.shortages = Shortages()
         self.vitals.begin()
         self.growth.stop()
@@ -190,8 +189,9 @@ class Runtime:
             self.tracker.fail("exit", error)
 
     def _publish(self, now: float, *, last: bool = False) -> None:
-        """Bring up to date what gauges show, and tell who waits in vain."""
+        """Bring up to date what gauges show, tell the verdicts on runs, and who waits in vain."""
         self._look_at_process(now, last=last)
+        self.runs.judge(self.detector.findings, self.vitals.latest, now, last=last)
         self.numbers.update(self.detector, self.vitals.numbers, now)
         self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)

@@ -93,7 +93,12 @@ class Vitals:
         self._tracker = tracker
         self._own = own
         self._descriptors = descriptors or process.descriptors
+        self._interval = INTERVAL
         self.begin()
+
+    def every(self, seconds: float) -> None:
+        """Take a snapshot every so many seconds from now on, rather than every `INTERVAL`."""
+        self._interval, self._due = seconds, 0.0
 
     def begin(self) -> None:
         """Begin anew: what is open now, no handle can explain, nor needs to."""
@@ -112,7 +117,7 @@ class Vitals:
         """Take a snapshot if one is due `now`, in monotonic seconds, or if it is the last."""
         if now < self._due and not last:
             return
-        self._due = now + INTERVAL
+        self._due = now + self._interval
         explained = self._explained()
         held = self._descriptors()
         self.latest = seen = process.snapshot(held)

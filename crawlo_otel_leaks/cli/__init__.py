@@ -6,14 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from crawlo_otel_leaks.cli import demo, report, run, top
+from crawlo_otel_leaks.cli import check, demo, report, run, top
 from crawlo_otel_leaks.cli.errors import UsageError
 from crawlo_otel_leaks.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (run, demo, report, top)
+COMMANDS = (run, check, demo, report, top)
 HEALTHY, LEAKS, USAGE = 0, 1, 2
 
 

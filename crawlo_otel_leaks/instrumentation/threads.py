@@ -114,9 +114,10 @@ class Threads(Runners[ThreadHandle]):
                 thread = handle.ref()
                 if thread is not None and not thread.daemon and thread.is_alive():
                     _logger.warning(
-                        "crawlo_otel_leaks: the interpreter waits to exit for thread %s, started by %s",
+                        "crawlo_otel_leaks: the interpreter waits to exit for thread %s, started by %s%s",
                         handle.name,
                         sites.place(handle.site),
+                        f", in {handle.scope.name}" if handle.scope else "",
                     )
 
     def reset(self) -> None:

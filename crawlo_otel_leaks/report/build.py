@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.model import Reason
-from crawlo_otel_leaks.report.model import Entry, Report, Shortage
+from crawlo_otel_leaks.report.model import Entry, Report, Shortage, SpiderRun
+from crawlo_otel_leaks.runs import HEALTHY, LEAKY, UNKNOWN
 
 if TYPE_CHECKING:
     from typing import Any
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.blame import Holders
     from crawlo_otel_leaks.findings import Findings
     from crawlo_otel_leaks.model import Finding, Frame, Owner
+    from crawlo_otel_leaks.runs import Left, Run, Runs
     from crawlo_otel_leaks.shortages import Shortage as RanOut
     from crawlo_otel_leaks.shortages import Shortages
     from crawlo_otel_leaks.tracker import Tracker
     from crawlo_otel_leaks.vitals import Vitals
 
 
-def build(findings: Findings, shortages: Shortages, vitals: Vitals, tracker: Tracker) -> Report:
+def build(findings: Findings, shortages: Shortages, vitals: Vitals, tracker: Tracker, runs: Runs) -> Report:
     """Return the report as of now: what counts as a leak first, and of that the strongest verdicts."""
     now = tracker.clock()
     entries = [_entry(finding, now) for finding in list(findings.by_key.values())]
@@ -40,6 +43,8 @@ def build(findings: Findings, shortages: Shortages, vitals: Vitals, tracker: Tra
         command=_command(),
         left_out=findings.overflow,
         shortages=[_shortage(shortage) for shortage in list(shortages.by_name.values())],
+        runs=_runs(runs, findings, tracker),
+        runs_left_out=runs.left_out,
     )
 
 
@@ -89,6 +94,35 @@ def _shortage(shortage: RanOut) -> Shortage:
         count=shortage.count,
         holders=[_holders(group) for group in newest.holders],
         **_ids(newest.waiter if newest.waiter.is_valid else None),
+    )
+
+
+def _runs(runs: Runs, findings: Findings, tracker: Tracker) -> list[SpiderRun]:
+    leaks, held = runs.leaks(findings), runs.open(tracker.held())
+    return [_run(run, left, held.get(run, Counter())) for run, left in leaks.items()]
+
+
+def _run(run: Run, left: Left, held: Counter[str]) -> SpiderRun:
+    run.count_pages()
+    fingerprints: Counter[str] = Counter()
+    for (_, fingerprint), count in left.items():
+        fingerprints[fingerprint] += count
+    return SpiderRun(
+        spider=run.spider,
+        run_id=run.run_id,
+        started=round(run.wall, 3),
+        duration_s=None if run.duration is None else round(run.duration, 3),
+        outcome=run.outcome,
+        error=run.error,
+        pages=run.pages,
+        verdict=LEAKY if left else HEALTHY if run.judged != UNKNOWN else UNKNOWN,
+        leaks=sum(left.values()),
+        fingerprints=dict(fingerprints),
+        open=dict(held),
+        before=run.before._asdict(),
+        after=run.after._asdict() if run.after else None,
+        rss_peak=run.peak,
+        **_ids(run.span.get_span_context() if run.span else None),
     )
 
 
