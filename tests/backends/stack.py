@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +70,13 @@ def fetch_text(url: str) -> str:
             return str(answer.read().decode())
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return ""
+
+
+class Endpoint(NamedTuple):
+    """Where a program under test sends to, as tests/programs.py asks for it."""
+
+    endpoint: str
+    protocol: str = "grpc"
 
 
 class Program:
@@ -143,7 +150,12 @@ class Jaeger(Program):
 
     def traces(self, service: str, operation: str = "", limit: int = 10000) -> list[dict[str, Any]]:
         """Traces of a service, by the API that the UI asks."""
-        query = {"service": service, "limit": str(limit), "lookback": "1d", **({"operation": operation} if operation else {})}
+        query = {
+            "service": service,
+            "limit": str(limit),
+            "lookback": "1d",
+            **({"operation": operation} if operation else {}),
+        }
         found = fetch(f"http://{self.ui}/api/traces", **query)
         return list(found["data"] or []) if found else []
 
@@ -170,7 +182,8 @@ class Collector(Program):
         self.grpc, self.http, self.prometheus = address(), address(), address()
         own, health = free_port(), address()
         self.own_metrics = f"http://127.0.0.1:{own}/metrics"
-        arguments = [argument for config in configs for argument in ("--config", str(CONFIG / config))]
+        paths = [config if config.startswith("yaml:") else str(CONFIG / config) for config in configs]
+        arguments = [argument for path in paths for argument in ("--config", path)]
         named = {
             "OTLP_GRPC": self.grpc,
             "OTLP_HTTP": self.http,
@@ -191,6 +204,10 @@ class Collector(Program):
             f"http://{health}/" if has_health else "",
             **{**named, **environment},
         )
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(f"http://{self.grpc}")
 
 
 class Prometheus(Program):
