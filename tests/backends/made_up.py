@@ -1,4 +1,4 @@
-"""Telemetry as processes under crawlo_otel_leaks send it, made up: for loads that no real programs on one machine make."""
+"""Telemetry as processes under crawlo_otel_leaks send it, made up: for loads of more than one machine."""
 
 from __future__ import annotations
 

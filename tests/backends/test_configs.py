@@ -27,7 +27,8 @@ def built():
 
 
 def _run(*command):
-    done = subprocess.run([str(part) for part in command], cwd=stack.CONFIG, capture_output=True, text=True, timeout=60)
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=stack.CONFIG, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

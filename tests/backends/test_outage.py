@@ -109,8 +109,5 @@ def test_of_the_other_spans_only_those_are_lost_that_waited_in_the_samplers_memo
     stack.wait(lambda: len(_spans(jaeger, "GET /catalogue/{page}")) >= 0.6 * len(sent.pages), 60, "the pages")
     time.sleep(8)
     lost = sent.pages - _spans(jaeger, "GET /catalogue/{page}")
-    print(
-        f"pages sent {len(sent.pages)}, lost {len(lost)}; leak spans sent {len(sent.spans)}, events {len(sent.events)}"
-    )
     waiting = 10 * 5  # requests a second x decision_wait
     assert len(lost) <= waiting * 1.5

@@ -1,4 +1,4 @@
-"""What arrives where, whatever samples: in the process (head) and in the gateway (tail), and however late the leak is."""
+"""What arrives whatever samples, in the process (head) and in the gateway (tail), and however late the leak is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAMPLERS = {
     "on_leaks_off": {"OTEL_TRACES_SAMPLER": "always_on", "LEAK_SPANS": "off"},
 }
 # Whether the leak span, the acquiring span, the log event and the metric arrive. An acquiring span that the head
-# sampler drops is nowhere; one without a leak span near it is dropped by the tail sampler, which here keeps leaks alone.
+# sampler drops is nowhere; the tail sampler here keeps those with a leak span alone.
 ARRIVES = {
     "always_on": (True, True, True, True),
     "always_off": (True, False, True, True),
@@ -70,8 +70,8 @@ def line(running):
 def matrix(line, tmp_path_factory):
     """All samplers' programs at once, so that one wait for the tail sampler is enough."""
     for name, settings in SAMPLERS.items():
-        settings = {"OTEL_SERVICE_NAME": name, **settings}
-        done = programs.run(tmp_path_factory.mktemp(name), SOURCE, line.agent.endpoint, **settings)
+        named = {"OTEL_SERVICE_NAME": name, **settings}
+        done = programs.run(tmp_path_factory.mktemp(name), SOURCE, line.agent.endpoint, **named)
         assert (done.returncode, done.stderr) == (0, "")
     time.sleep(WAIT + 3)
     return line
