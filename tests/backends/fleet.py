@@ -102,7 +102,7 @@ def measure_metrics(where: Path, arguments: argparse.Namespace) -> None:
                 sender.metrics(request)
             seconds, cpu, memory = measured.until_now()
         began = time.monotonic()
-        exposed = stack.fetch_text(f"http://{program.prometheus}/metrics")
+        exposed = stack.fetch_text(f"http://{program.prometheus}/metrics", 120)
         took = time.monotonic() - began
         series = sum(1 for line in exposed.splitlines() if line and not line.startswith("#"))
         each = arguments.processes

@@ -64,9 +64,9 @@ def fetch(url: str, **query: str) -> Any:
         return None
 
 
-def fetch_text(url: str) -> str:
+def fetch_text(url: str, seconds: float = 10.0) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:
             return str(answer.read().decode())
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return ""
@@ -219,7 +219,7 @@ class Prometheus(Program):
         own = gateway.own_metrics.removeprefix("http://").removesuffix("/metrics")
         config = (CONFIG / "prometheus.yml").read_text()
         config = config.replace("gateway:9464", gateway.prometheus).replace("gateway:8888", own)
-        (where / "prometheus.yml").write_text(config.replace("30s", "1s"))
+        (where / "prometheus.yml").write_text(config.replace("30s", "1s").replace("25s", "1s"))
         rules = (CONFIG / "alerts.yaml").read_text()
         (where / "alerts.yaml").write_text(rules.replace("for: 5m", "for: 2s").replace("for: 1m", "for: 2s"))
         super().__init__(
