@@ -18,7 +18,7 @@ from crawlo_otel_leaks import semconv
 
 pytestmark = pytest.mark.backends
 
-WAIT = 4
+WAIT = 3
 SAMPLERS = {
     "always_on": {"OTEL_TRACES_SAMPLER": "always_on"},
     "always_off": {"OTEL_TRACES_SAMPLER": "always_off"},
