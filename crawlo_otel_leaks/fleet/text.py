@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.text import Text
 
-from crawlo_otel_leaks.report.text import plural, printable
+from crawlo_otel_leaks.report.printable import printable
 
 if TYPE_CHECKING:
     from crawlo_otel_leaks.fleet.ranking import Ranking, Standing
@@ -47,25 +47,29 @@ def show(ranking: Ranking, console: Console) -> None:
     for place, standing in enumerate(standings[:FULL], 1):
         _show_standing(place, standing, console)
     if len(standings) > FULL:
-        more = plural(len(standings) - FULL, "more fingerprint")
+        more = _plural(len(standings) - FULL, "more fingerprint")
         _say(console, Text(f"\nand {more}; JSON has them all", "bold"))
     for line in ranking.unread[:_UNREAD]:
         _say(console, Text(f"not read: {printable(line)}", "bold yellow"))
     if len(ranking.unread) > _UNREAD:
-        _say(console, Text(f"not read: {plural(len(ranking.unread) - _UNREAD, 'more line')}", "bold yellow"))
+        _say(console, Text(f"not read: {_plural(len(ranking.unread) - _UNREAD, 'more line')}", "bold yellow"))
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _verdict(ranking: Ranking) -> Text:
     if not ranking.standings:
         return Text("NO LEAKS TOLD", "bold green")
-    handles = plural(sum(one.handles for one in ranking.standings), "handle")
+    handles = _plural(sum(one.handles for one in ranking.standings), "handle")
     spread = _spread(len(ranking.processes), len(ranking.hosts))
-    return Text(f"LEAKS: {plural(len(ranking.standings), 'fingerprint')} in {spread}, {handles}", "bold red")
+    return Text(f"LEAKS: {_plural(len(ranking.standings), 'fingerprint')} in {spread}, {handles}", "bold red")
 
 
 def _spread(processes: int, hosts: int) -> str:
     counted = f"{processes} process" if processes == 1 else f"{processes} processes"
-    return f"{counted} on {plural(hosts, 'host')}" if hosts else counted
+    return f"{counted} on {_plural(hosts, 'host')}" if hosts else counted
 
 
 def _show_standing(place: int, one: Standing, console: Console) -> None:
@@ -73,7 +77,7 @@ def _show_standing(place: int, one: Standing, console: Console) -> None:
     console.print()
     _say(
         console,
-        Text.assemble((f"{place:>3}  ", "bold"), (spread, "bold red"), f"  {plural(one.handles, 'handle')}  ")
+        Text.assemble((f"{place:>3}  ", "bold"), (spread, "bold red"), f"  {_plural(one.handles, 'handle')}  ")
         + Text(printable(one.kind), "bold"),
     )
     facts = {
