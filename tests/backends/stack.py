@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -33,6 +34,13 @@ def missing() -> str:
     lacks = [name for name, path in files.items() if not path.exists()]
     lacks += [name for name in ("java", "prometheus", "promtool") if not shutil.which(name)]
     return f"not on this machine: {', '.join(lacks)} (make backends gets what it can)" if lacks else ""
+
+
+def main() -> int:
+    """Say what is missing; exit code 1 if anything is."""
+    lacking = missing()
+    print(lacking or "all backends are there")
+    return int(bool(lacking))
 
 
 def free_port() -> int:
@@ -241,3 +249,7 @@ class Prometheus(Program):
     def alerts(self) -> list[dict[str, Any]]:
         found = fetch(f"{self.base}/api/v1/alerts")
         return list(found["data"]["alerts"]) if found else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
