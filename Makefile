@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers slow bench format clean
+.PHONY: help demo test lint types layers slow bench backends format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,12 +21,16 @@ demo: $(VENV)/.ready ## Run a leaky program under opentelemetry-instrument; show
 
 test: $(VENV)/.ready ## Run the tests, with branch coverage
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -m "not slow and not backends" $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 slow: $(VENV)/.ready ## Run the tests that need minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+backends: $(VENV)/.ready ## Try collector-config/ with a real collector, Jaeger, Zipkin and Prometheus
+	bash tests/backends/build.sh
+	@if $(BIN)/python tests/backends/stack.py; then $(BIN)/python -m pytest -m backends tests/backends $(ARGS); fi
 
 lint: $(VENV)/.ready ## Check style, types and layers
 	$(BIN)/ruff check .
