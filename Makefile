@@ -38,8 +38,8 @@ format: $(VENV)/.ready ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready ## Measure what tracking costs, tracked and untracked in one run
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.ready ## Measure what tracking costs, beside what else there is
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 instructions: $(VENV)/.ready ## Count the instructions of the hot paths, and compare them with the baseline
 	$(BIN)/python benchmarks/instructions.py $(ARGS)

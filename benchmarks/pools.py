@@ -46,6 +46,7 @@ class AsyncRedisGets(LoopWork):
         host, port = servers.valkey()
         client = Redis(host=host, port=port)
         await client.set("key", "value")
+        self.shut = client.aclose
         return lambda: client.get("key")
 
 
@@ -57,6 +58,7 @@ class AsyncpgSelects(LoopWork):
         import asyncpg  # noqa: PLC0415
 
         pool = await asyncpg.create_pool(servers.postgres(), min_size=1, max_size=2)
+        self.shut = pool.close
 
         async def ask() -> None:
             async with pool.acquire() as connection:

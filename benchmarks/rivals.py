@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import time
 import tracemalloc
 import warnings
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
 from crawlo_otel_leaks import runtime
 from crawlo_otel_leaks.settings import Settings
@@ -30,7 +33,7 @@ CONTRIB: Final = {
 
 
 class Rival:
-    """Nothing at all; others derive from it. `cost` is what a round costs beside the work: seconds, off its clock."""
+    """Nothing at all; others derive from it."""
 
     @contextlib.contextmanager
     def on(self, work: Work) -> Iterator[None]:
@@ -107,6 +110,8 @@ class Warned(Rival):
     @contextlib.contextmanager
     def on(self, work: Work) -> Iterator[None]:
         """Warn."""
+        slow = logging.getLogger("asyncio")
+        slow.setLevel(logging.ERROR)  # what it tells of this busy machine is not the point
         with warnings.catch_warnings():
             warnings.simplefilter("always", ResourceWarning)
             if work.loop is not None:
@@ -125,6 +130,8 @@ class Contrib(Rival):
         module, name = CONTRIB[library].split(":")
         found: Any = getattr(importlib.import_module(f"opentelemetry.instrumentation.{module}"), name)
         self._instrumentor = found()
+        self.refusal = get_dependency_conflicts(self._instrumentor.instrumentation_dependencies())
+        """Why it does not instrument the release of the library that is installed."""
 
     @contextlib.contextmanager
     def on(self, work: Work) -> Iterator[None]:

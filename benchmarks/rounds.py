@@ -34,6 +34,8 @@ class Compared(NamedTuple):
 
     untracked_us: Spread
     ratios: dict[str, Spread]
+    later: dict[str, float]
+    """Of each ratio, the median part that is done later, on a thread of its own."""
 
 
 def deep(depth: int, work: Work) -> float:
@@ -41,29 +43,32 @@ def deep(depth: int, work: Work) -> float:
     return work() if depth == 0 else deep(depth - 1, work)
 
 
-def one_round(work: Work, rival: Rival) -> float:
-    """Return the seconds of one operation, with its part of what is done later."""
+def one_round(work: Work, rival: Rival) -> tuple[float, float]:
+    """Return the seconds of one operation, and its part of what is done later."""
     with rival.on(work):
         took = deep(DEPTH, work)
-        return took + max(0.0, rival.later()) / work.loops
+        return took, max(0.0, rival.later()) / work.loops
 
 
 def compare(work: Work, rivals: dict[str, Rival], rounds: int) -> Compared:
     """Run so many rounds of each, in turns; a ratio is to the mean of the untracked rounds before and after."""
     plain: list[float] = []
     ratios: dict[str, list[float]] = {name: [] for name in rivals}
+    laters: dict[str, list[float]] = {name: [] for name in rivals}
     deep(DEPTH, work)
     for rival in rivals.values():
         one_round(work, rival)
     before = deep(DEPTH, work)
     for _ in range(rounds):
         for name, rival in rivals.items():
-            took = one_round(work, rival)
+            took, later = one_round(work, rival)
             after = deep(DEPTH, work)
-            ratios[name].append(2 * took / (before + after))
+            ratios[name].append(2 * (took + later) / (before + after))
+            laters[name].append(2 * later / (before + after))
             plain.append(after)
             before = after
     return Compared(
         Spread.of([1e6 * seconds for seconds in plain]),
         {name: Spread.of(values) for name, values in ratios.items()},
+        {name: statistics.median(values) for name, values in laters.items()},
     )

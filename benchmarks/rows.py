@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pools
 import works
-from rivals import CONTRIB, Contrib, Rival, Tracemalloc, Tracked, Warned
+from rivals import CONTRIB, FRAMES, Contrib, Rival, Tracemalloc, Tracked, Warned
 from rounds import compare
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ class Row(NamedTuple):
     """One line of the table."""
 
     name: str
-    goal: float
-    """The ratio tracked/untracked that it is to stay below."""
+    goal: float | None
+    """The ratio tracked/untracked that it is to stay below, if any was set."""
     library: str
     prepare: Callable[[], Work]
     rounds: int
@@ -41,7 +42,7 @@ ROWS: Final = (
     Row("asyncpg acquire + SELECT 1 + release", 1.03, "asyncpg", lambda: pools.AsyncpgSelects(200), 61),
     Row("aiohttp GET, local server", 1.02, "aiohttp", lambda: works.Gets(200), 61),
     Row("asyncio create_task + await", 1.15, "tasks", lambda: works.Tasks(3000), 61),
-    Row("thread start + join", 0, "threads", lambda: works.threads(300), 61),
+    Row("thread start + join", None, "threads", lambda: works.threads(300), 61),
     Row("open + read + close, level off, all on", 1.01, "", lambda: works.files(1000), 61, "off", alone=True),
 )
 
@@ -50,9 +51,12 @@ def rivals_of(row: Row) -> dict[str, Rival]:
     """Return what the row's work runs under; ours comes separately, because it is stopped."""
     if row.alone:
         return {}
-    others: dict[str, Rival] = {f"tracemalloc({16})": Tracemalloc(), "warnings + debug": Warned()}
-    if row.library in CONTRIB:
-        others["contrib"] = Contrib(row.library)
+    others: dict[str, Rival] = {f"tracemalloc({FRAMES})": Tracemalloc(), "warnings + debug": Warned()}
+    contrib = Contrib(row.library) if row.library in CONTRIB else None
+    if contrib is not None and contrib.refusal:
+        print(f"contrib for {row.library} was not measured: {contrib.refusal}", file=sys.stderr)
+    elif contrib is not None:
+        others["contrib"] = contrib
     return others
 
 
@@ -64,3 +68,4 @@ def measure(row: Row, *, quick: bool) -> Compared:
         return compare(work, {OURS: ours, **rivals_of(row)}, 9 if quick else row.rounds)
     finally:
         ours.close()
+        work.close()

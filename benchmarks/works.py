@@ -32,6 +32,9 @@ class Work:
             step()
         return (time.perf_counter() - start) / self._loops
 
+    def close(self) -> None:
+        """Leave nothing open: the next work's warnings are not to tell of this one."""
+
     @property
     def loops(self) -> int:
         """How often the step is done in a round."""
@@ -43,6 +46,8 @@ class LoopWork(Work):
 
     def __init__(self, loops: int) -> None:
         super().__init__(loops, lambda: None)
+        self.shut: Callable[[], Awaitable[Any]] | None = None
+        """Closes what `open` opened."""
         self.loop = asyncio.new_event_loop()
         self.ask: Callable[[], Awaitable[Any]] = self.loop.run_until_complete(self.open())
 
@@ -62,6 +67,13 @@ class LoopWork(Work):
         """Run one round."""
         assert self.loop is not None
         return self.loop.run_until_complete(self.repeat())
+
+    def close(self) -> None:
+        """Close the client, and then the loop."""
+        assert self.loop is not None
+        if self.shut is not None:
+            self.loop.run_until_complete(self.shut())
+        self.loop.close()
 
 
 def files(loops: int) -> Work:
@@ -116,6 +128,7 @@ class Gets(LoopWork):
         app.add_routes([web.get("/", hello)])
         runner = web.AppRunner(app)
         await runner.setup()
+        self.shut = runner.cleanup
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self._url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
         return self._get
