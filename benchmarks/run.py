@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 COUNT: Final = 1_000_000
+DOCS: Final = HERE.parent / "docs" / "overhead.md"
 CRAWL: Final = HERE / "crawl.py"
 """Prints, as its last line, JSON: `pages_per_second` untracked, and `ratio`, tracked/untracked: low, median, high."""
 
@@ -138,12 +139,21 @@ def write(results: dict[str, Any], lines: list[Line], home: Path) -> None:
     print(f"written to {home}/{version}.json, .md and .svg")
 
 
+def write_docs(results: dict[str, Any], lines: list[Line]) -> None:
+    """Put the table into the docs."""
+    version = ".".join(platform.python_version_tuple()[:2])
+    block = f"{table.markdown(lines)}\n\n{results['conditions']}."
+    DOCS.write_text(table.put_into(DOCS.read_text(encoding="utf-8"), version, block), encoding="utf-8")
+    print(f"written to {DOCS}")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer handles")
     parser.add_argument("--only", metavar="WORD", help="only ratios that have this word in their name; writes nothing")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="where to write JSON, Markdown and SVG")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/overhead.md, too")
     arguments = parser.parse_args()
     results: dict[str, Any] = {"ratios": {}}
     parts: list[Callable[[], Iterator[Line]]] = [
@@ -163,6 +173,8 @@ def main() -> None:
     print(results["conditions"])
     if arguments.only is None:
         write(results, lines, arguments.out)
+        if arguments.docs:
+            write_docs(results, lines)
 
 
 if __name__ == "__main__":

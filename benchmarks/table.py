@@ -40,3 +40,13 @@ def markdown(lines: list[Line]) -> str:
     """Return it for the docs."""
     head = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
     return "\n".join([*head, *("| " + " | ".join(cells(line)) + " |" for line in lines)])
+
+
+def put_into(document: str, version: str, block: str) -> str:
+    """Return the document with what stands between a version's two marks replaced; without marks it is refused."""
+    begin, end = f"<!-- {version} -->\n", f"<!-- /{version} -->\n"
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"no marks {begin.strip()} and {end.strip()} in the document")
+    return f"{before}{begin}\n{block}\n\n{end}{after}"
