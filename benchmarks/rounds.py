@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -43,10 +44,16 @@ def deep(depth: int, work: Work) -> float:
     return work() if depth == 0 else deep(depth - 1, work)
 
 
+def timed(work: Work) -> float:
+    """Return the seconds of one operation; what preparing the round left behind is not collected within it."""
+    gc.collect()
+    return deep(DEPTH, work)
+
+
 def one_round(work: Work, rival: Rival) -> tuple[float, float]:
     """Return the seconds of one operation, and its part of what is done later."""
     with rival.on(work):
-        took = deep(DEPTH, work)
+        took = timed(work)
         return took, max(0.0, rival.later()) / work.loops
 
 
@@ -58,11 +65,11 @@ def compare(work: Work, rivals: dict[str, Rival], rounds: int) -> Compared:
     deep(DEPTH, work)
     for rival in rivals.values():
         one_round(work, rival)
-    before = deep(DEPTH, work)
+    before = timed(work)
     for _ in range(rounds):
         for name, rival in rivals.items():
             took, later = one_round(work, rival)
-            after = deep(DEPTH, work)
+            after = timed(work)
             ratios[name].append(2 * (took + later) / (before + after))
             laters[name].append(2 * later / (before + after))
             plain.append(after)
