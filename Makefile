@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers slow bench backends format clean
+.PHONY: help demo test lint types layers slow bench instructions backends format clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python %d.%d found, at least 3.10 expected: make PYTHON=python3.x" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
@@ -42,8 +42,11 @@ format: $(VENV)/.ready ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready ## Measure what tracking costs, tracked and untracked in one run
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.ready ## Measure what tracking costs, beside what else there is
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+instructions: $(VENV)/.ready ## Count the instructions of the hot paths, and compare them with the baseline
+	$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) .coverage* leaks.html leaks.json

@@ -1,186 +1,180 @@
-"""What tracking costs: the same work tracked and untracked, in interleaved rounds of one process."""
+"""What tracking costs, beside what a user would pick instead: the whole table, its JSON and its picture."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import os
 import platform
-import statistics
+import subprocess
 import sys
-import tempfile
-import threading
-import time
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-import clients
-import pools
+import chart
+import crawlo_snapshot
+import rows
+import startup
+import table
+import telemetry
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from rounds import Spread
+from table import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-
-DEPTH = 20
-
-
-def deep(depth: int, work: Callable[[], float]) -> float:
-    """Run the work at a stack depth as real programs have."""
-    return work() if depth == 0 else deep(depth - 1, work)
+HERE: Final = Path(__file__).parent
+COUNT: Final = 1_000_000
+DOCS: Final = HERE.parent / "docs" / "overhead.md"
+CRAWL: Final = HERE / "crawl.py"
+"""Prints, as its last line, JSON: `pages_per_second` untracked, and `ratio`, tracked/untracked: low, median, high."""
 
 
-def files(loops: int) -> Callable[[], float]:
-    """Open, read and close a small file; microseconds each."""
-    path = str(Path(tempfile.mkdtemp(), "small.txt"))
-    Path(path).write_text("x" * 100, encoding="ascii")
-
-    def work() -> float:
-        start = time.perf_counter()
-        for _ in range(loops):
-            with open(path, encoding="ascii") as file:  # noqa: PTH123  (builtins.open is what is measured)
-                file.read()
-        return (time.perf_counter() - start) / loops * 1e6
-
-    return work
+SCALE: Final[tuple[tuple[str, str, float | None, str], ...]] = (
+    ("tick_none_ms", "detector tick, {count} live, none due", 1.0, "ms"),
+    ("tick_10_ms", "detector tick, {count} live, 10 overdue", 1.0, "ms"),
+    ("tick_in_steady_state_ms", "detector tick, {count} live, each looked at once a minute", None, "ms"),
+    ("gauges_ms", "collection of all metrics, {count} live", 1.0, "ms"),
+    ("bytes_young", "memory of a live connection, RSS over {count}", 300.0, "bytes"),
+    ("bytes_old", "the same, once the detector watches it", 300.0, "bytes"),
+    ("bytes_file", "memory of a live file, watched", 300.0, "bytes"),
+    ("bytes_task", "memory of a live task, watched", 300.0, "bytes"),
+)
 
 
-class Gets:
-    """GETs of a local aiohttp server over one session; microseconds each."""
-
-    def __init__(self, loops: int) -> None:
-        import aiohttp  # noqa: PLC0415  (optional)
-        from aiohttp import web  # noqa: PLC0415
-
-        self._loops = loops
-        self._aiohttp = aiohttp
-        self._loop = asyncio.new_event_loop()
-        app = web.Application()
-        app.add_routes([web.get("/", self._hello)])
-        runner = web.AppRunner(app)
-        self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
-        self._url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        self._web = web
-
-    async def _hello(self, _request: object) -> object:
-        return self._web.Response(text="hello")
-
-    async def _get_all(self) -> float:
-        async with self._aiohttp.ClientSession() as session:
-            start = time.perf_counter()
-            for _ in range(self._loops):
-                async with session.get(self._url) as response:
-                    await response.read()
-            return (time.perf_counter() - start) / self._loops * 1e6
-
-    def __call__(self) -> float:
-        """Run one round."""
-        return self._loop.run_until_complete(self._get_all())
+def ratios(chosen: str, results: dict[str, Any], *, quick: bool) -> Iterator[Line]:
+    """Measure what is told as a ratio of times."""
+    for row in rows.ROWS:
+        if chosen not in row.name:
+            continue
+        compared = rows.measure(row, quick=quick)
+        results["ratios"][row.name] = {
+            "untracked_us": compared.untracked_us._asdict(),
+            "goal": row.goal,
+            "ratio": {name: spread._asdict() for name, spread in compared.ratios.items()},
+            "later": compared.later,
+        }
+        ours = compared.ratios[rows.OURS]
+        yield Line(
+            row.name,
+            f"{compared.untracked_us.median:.1f} us",
+            f"{ours}, {compared.later[rows.OURS]:.3f} of it later",
+            "" if row.goal is None else f"<= {row.goal:.2f}",
+            None if row.goal is None else ours.median <= row.goal,
+            {name: str(spread) for name, spread in compared.ratios.items() if name != rows.OURS},
+        )
 
 
-class Tasks:
-    """Tasks that do nothing, made and awaited one after the other; microseconds each."""
-
-    def __init__(self, loops: int) -> None:
-        self._loops = loops
-        self._loop = asyncio.new_event_loop()
-
-    async def _await_all(self) -> float:
-        start = time.perf_counter()
-        for _ in range(self._loops):
-            await asyncio.create_task(self._nothing())
-        return (time.perf_counter() - start) / self._loops * 1e6
-
-    async def _nothing(self) -> None:
-        pass
-
-    def __call__(self) -> float:
-        """Run one round."""
-        return self._loop.run_until_complete(self._await_all())
+def crawl(results: dict[str, Any]) -> Iterator[Line]:
+    """Measure a whole crawl, if that benchmark is there."""
+    if not CRAWL.exists():
+        print("benchmarks/crawl.py is not there: the crawl was not measured", file=sys.stderr)
+        return
+    results["crawl"] = found = _of(CRAWL.name)
+    ratio = Spread(**found["ratio"])
+    yield Line(
+        "Crawlo crawl, 200 local pages",
+        f"{found['pages_per_second']:.0f} pages/s",
+        str(ratio),
+        ">= 0.98",
+        ratio.median >= 0.98,
+        {},
+    )
 
 
-def threads(loops: int) -> Callable[[], float]:
-    """Start and join threads that do nothing; microseconds each."""
-
-    def work() -> float:
-        start = time.perf_counter()
-        for _ in range(loops):
-            thread = threading.Thread(target=int)
-            thread.start()
-            thread.join()
-        return (time.perf_counter() - start) / loops * 1e6
-
-    return work
+def _of(script: str, *arguments: str) -> dict[str, Any]:
+    """Return what a benchmark of its own process prints as its last line."""
+    command = [sys.executable, str(HERE / script), *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=HERE)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def compare(work: Callable[[], float], instrumentor: BaseInstrumentor, rounds: int) -> dict[str, float]:
-    """Return medians of both, in microseconds, and the median of the ratios of neighbouring rounds."""
-    plain, tracked = [], []
-    deep(DEPTH, work)
-    for _ in range(rounds):
-        plain.append(deep(DEPTH, work))
-        instrumentor.instrument()
-        tracked.append(deep(DEPTH, work))
-        instrumentor.uninstrument()
-    ratios = [after / before for before, after in zip(plain, tracked, strict=True)]
-    return {
-        "untracked_us": statistics.median(plain),
-        "tracked_us": statistics.median(tracked),
-        "ratio": statistics.median(ratios),
+def scale(results: dict[str, Any], count: int) -> Iterator[Line]:
+    """Measure what a million live handles cost, in a process of its own."""
+    results["scale"] = found = _of("scale.py", "--count", str(count)) | _of("memory.py")
+    if found["errors"]:
+        raise SystemExit(f"{found['errors']} failures of the tracker itself: the numbers are void")
+    snapshot = crawlo_snapshot.measure(count)
+    results["crawlo_snapshot_ms"] = snapshot
+    beside = {} if snapshot is None else {"contrib": f"Crawlo {crawlo_snapshot.RELEASE} snapshot: {snapshot:.0f} ms"}
+    for key, name, goal, unit in SCALE:
+        number = found[key]
+        told = "" if goal is None else f"<= {goal:g} {unit}"
+        met = None if goal is None else number <= goal
+        shown = f"{number:.{0 if unit == 'bytes' else 2}f} {unit}"
+        yield Line(name.format(count=f"{count:,}"), "", shown, told, met, beside if "tick" in key else {})
+
+
+def starts(results: dict[str, Any], *, quick: bool) -> Iterator[Line]:
+    """Measure new processes."""
+    found = startup.measure(5 if quick else 15)
+    results["startup_ms"] = {name: spread._asdict() for name, spread in found.items()}
+    added = found["added"]
+    untracked = f"{found['telemetry'].median:.0f} ms"
+    ours = f"+{added.median:.0f} ({added.low:.0f}-{added.high:.0f}) ms"
+    yield Line("import + instrument everything", untracked, ours, "<= 100 ms", added.median <= 100, {})
+
+
+def conditions() -> str:
+    """Return under what the numbers hold."""
+    load = "/".join(f"{value:.1f}" for value in os.getloadavg())
+    machine = f"{platform.python_compiler()}, {platform.machine()}, {os.cpu_count()} cores, load {load} at the end"
+    how = "level sampled, in a recording span, depth 20; median (quartiles)"
+    return f"Python {platform.python_version()} ({machine}); {how}"
+
+
+def write(results: dict[str, Any], lines: list[Line], home: Path) -> None:
+    """Write JSON, Markdown and the picture."""
+    home.mkdir(parents=True, exist_ok=True)
+    version = ".".join(platform.python_version_tuple()[:2])
+    drawn = {
+        name: {way: spread["median"] for way, spread in found["ratio"].items()}
+        for name, found in results["ratios"].items()
     }
+    (home / f"{version}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (home / f"{version}.md").write_text(table.markdown(lines) + "\n", encoding="utf-8")
+    (home / f"{version}.svg").write_text(chart.svg(drawn, results["conditions"]), encoding="utf-8")
+    print(f"written to {home}/{version}.json, .md and .svg")
 
 
-def cases() -> dict[str, tuple[Callable[[], Callable[[], float]], str]]:
-    """Return what is measured: how to prepare it, and the entry point whose instrumentor watches it."""
-    return {
-        "open + read + close": (lambda: files(1000), "files"),
-        "aiohttp GET, local": (lambda: Gets(200), "aiohttp"),
-        "urllib3 GET, local": (lambda: clients.urllib3_gets(200), "urllib3"),
-        "requests GET, local": (lambda: clients.requests_gets(100), "urllib3"),
-        "httpx GET, local": (lambda: clients.httpx_gets(100), "httpx"),
-        "httpx GET, local, asyncio": (lambda: clients.AsyncHttpxGets(100), "httpx"),
-        "asyncio create_task + await": (lambda: Tasks(3000), "tasks"),
-        "thread start + join": (lambda: threads(300), "threads"),
-        "redis GET": (lambda: pools.redis_gets(300), "redis"),
-        "redis GET, asyncio": (lambda: pools.AsyncRedisGets(200), "redis"),
-        "asyncpg acquire + SELECT 1 + release": (lambda: pools.AsyncpgSelects(100), "asyncpg"),
-        "SQLAlchemy checkout + checkin": (lambda: pools.sqlalchemy_checkouts(1000), "sqlalchemy"),
-    }
-
-
-def measure(*, quick: bool, chosen: str) -> dict[str, dict[str, float]]:
-    """Run the benchmarks whose name has the word in it."""
-    found = {point.name: point for point in entry_points(group="opentelemetry_instrumentor")}
-    rounds = 15 if quick else 61
-    return {
-        name: compare(prepare(), found[f"crawlo_leaks_{library}"].load()(), rounds)
-        for name, (prepare, library) in cases().items()
-        if chosen in name
-    }
+def write_docs(results: dict[str, Any], lines: list[Line]) -> None:
+    """Put the table into the docs."""
+    version = ".".join(platform.python_version_tuple()[:2])
+    block = f"{table.markdown(lines)}\n\n{results['conditions']}."
+    DOCS.write_text(table.put_into(DOCS.read_text(encoding="utf-8"), version, block), encoding="utf-8")
+    print(f"written to {DOCS}")
 
 
 def main() -> None:
-    """Print the table, and write it as JSON if asked."""
+    """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--only", default="", metavar="WORD", help="only what has this word in its name")
-    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer handles")
+    parser.add_argument("--only", metavar="WORD", help="only ratios that have this word in their name; writes nothing")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="where to write JSON, Markdown and SVG")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/overhead.md, too")
     arguments = parser.parse_args()
-    trace.set_tracer_provider(TracerProvider())
+    results: dict[str, Any] = {"ratios": {}}
+    parts: list[Callable[[], Iterator[Line]]] = [
+        lambda: ratios(arguments.only or "", results, quick=arguments.quick),
+    ]
+    if arguments.only is None:
+        parts += [
+            lambda: crawl(results),
+            lambda: scale(results, COUNT // 10 if arguments.quick else COUNT),
+            lambda: starts(results, quick=arguments.quick),
+        ]
+    telemetry.set_up()
     with trace.get_tracer("benchmark").start_as_current_span("benchmark"):
-        results = measure(quick=arguments.quick, chosen=arguments.only)
-    print(f"Python {platform.python_version()}, {sys.platform}, level sampled, in a recording span, depth {DEPTH}")
-    for name, result in results.items():
-        print(
-            f"{name:<36} untracked {result['untracked_us']:8.2f} us   tracked {result['tracked_us']:8.2f} us"
-            f"   ratio {result['ratio']:.3f}",
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        lines = [line for part in parts for line in part()]
+    results["conditions"] = conditions()
+    print(table.text(lines))
+    print(results["conditions"])
+    if arguments.only is None:
+        write(results, lines, arguments.out)
+        if arguments.docs:
+            write_docs(results, lines)
 
 
 if __name__ == "__main__":

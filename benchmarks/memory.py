@@ -1,0 +1,111 @@
+"""What one live handle of each sort weighs, all included: bytes by tracemalloc, tracked less untracked; as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import tempfile
+import tracemalloc
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import telemetry
+from opentelemetry import trace
+
+from crawlo_otel_leaks import runtime
+from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
+from crawlo_otel_leaks.instrumentation.tasks import TasksInstrumentor
+from crawlo_otel_leaks.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor
+
+COUNT: Final = 4000
+SETTINGS: Final = Settings(scan_interval=0.01, grace=1e6, top=False)
+
+
+def files(name: str) -> Callable[[], object]:
+    """Keep files open."""
+    return lambda: open(name, encoding="ascii")  # noqa: PTH123  (builtins.open is what is watched)
+
+
+def close(made: list[Any]) -> None:
+    """Close files."""
+    for file in made:
+        file.close()
+
+
+def tasks(loop: asyncio.AbstractEventLoop) -> Callable[[], object]:
+    """Keep tasks pending."""
+
+    async def wait() -> None:
+        await asyncio.sleep(1e6)
+
+    return lambda: loop.create_task(wait())
+
+
+def cancel(loop: asyncio.AbstractEventLoop, made: list[asyncio.Task[None]]) -> None:
+    """End tasks."""
+    for task in made:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(made))
+
+
+def grown(make: Callable[[], object], count: int, running: runtime.Runtime) -> tuple[float, list[Any]]:
+    """Return by how many bytes memory grows for each that is made and watched, and what was made."""
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    made = [make() for _ in range(count)]
+    now = running.tracker.clock() + 1.0
+    for _ in range(3):  # promoted, and looked at
+        running.detector.tick(now)
+        now += 1.0
+    gc.collect()
+    return (tracemalloc.get_traced_memory()[0] - before) / count, made
+
+
+def weigh(make: Callable[[], object], instrumentor: Instrumentor, count: int, let_go: Callable[[Any], object]) -> float:
+    """Return bytes of one handle."""
+    running = runtime.start("memory", SETTINGS)
+    assert running is not None
+    weights = []
+    for tracked in (False, True):
+        if tracked:
+            instrumentor.instrument(settings=SETTINGS)
+        for size in (10, count):  # the first, to warm up
+            weight, made = grown(make, size, running)
+            let_go(made)
+            del made
+        weights.append(weight)
+    instrumentor.uninstrument()
+    runtime.stop("memory")
+    return weights[1] - weights[0]
+
+
+def measure() -> dict[str, float]:
+    """Weigh all sorts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(COUNT, hard - 200)
+    small = tempfile.NamedTemporaryFile()
+    loop = asyncio.new_event_loop()
+    return {
+        "bytes_file": weigh(files(small.name), FilesInstrumentor(), count, close),
+        "bytes_task": weigh(tasks(loop), TasksInstrumentor(), count, partial(cancel, loop)),
+    }
+
+
+def main() -> None:
+    """Print the numbers."""
+    telemetry.set_up()
+    tracemalloc.start()
+    with trace.get_tracer("benchmark").start_as_current_span("benchmark"):
+        print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The rows of the table whose numbers are ratios: the work, the goal, and what a user would pick instead."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pools
+import works
+from rivals import CONTRIB, FRAMES, Contrib, Rival, Tracemalloc, Tracked, Warned
+from rounds import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rounds import Compared
+    from works import Work
+
+OURS: Final = "tracked"
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    goal: float | None
+    """The ratio tracked/untracked that it is to stay below, if any was set."""
+    library: str
+    prepare: Callable[[], Work]
+    rounds: int
+    level: str = "sampled"
+    alone: bool = False
+    """Whether the rivals' numbers stand in another row."""
+
+
+ROWS: Final = (
+    Row("open + read + close", 1.10, "files", lambda: works.files(1000), 61),
+    Row("open + read + close, level full", 1.35, "files", lambda: works.files(1000), 61, "full", alone=True),
+    Row("SQLAlchemy checkout + checkin", 1.15, "sqlalchemy", lambda: pools.sqlalchemy_checkouts(1000), 61),
+    Row("redis GET", 1.03, "redis", lambda: pools.redis_gets(300), 61),
+    Row("redis GET, asyncio", 1.03, "redis", lambda: pools.AsyncRedisGets(300), 61),
+    Row("asyncpg acquire + SELECT 1 + release", 1.03, "asyncpg", lambda: pools.AsyncpgSelects(200), 61),
+    Row("aiohttp GET, local server", 1.02, "aiohttp", lambda: works.Gets(200), 61),
+    Row("asyncio create_task + await", 1.15, "tasks", lambda: works.Tasks(3000), 61),
+    Row("thread start + join", None, "threads", lambda: works.threads(300), 61),
+    Row("open + read + close, level off, all on", 1.01, "", lambda: works.files(1000), 61, "off", alone=True),
+)
+
+
+def rivals_of(row: Row) -> dict[str, Rival]:
+    """Return what the row's work runs under; ours comes separately, because it is stopped."""
+    if row.alone:
+        return {}
+    others: dict[str, Rival] = {f"tracemalloc({FRAMES})": Tracemalloc(), "warnings + debug": Warned()}
+    contrib = Contrib(row.library) if row.library in CONTRIB else None
+    if contrib is not None and contrib.refusal:
+        print(f"contrib for {row.library} was not measured: {contrib.refusal}", file=sys.stderr)
+    elif contrib is not None:
+        others["contrib"] = contrib
+    return others
+
+
+def measure(row: Row, *, quick: bool) -> Compared:
+    """Measure one row."""
+    work = row.prepare()
+    ours = Tracked(row.library, row.level)
+    try:
+        return compare(work, {OURS: ours, **rivals_of(row)}, 9 if quick else row.rounds)
+    finally:
+        ours.close()
+        work.close()
