@@ -53,7 +53,7 @@ import asyncio, {package} as package
 from crawlo_otel_leaks import runtime
 
 def held():
-    return sum(1 for _ in runtime.current().tracker.held())
+    return sum(one.kind == "db.connection" for one in runtime.current().tracker.held())
 
 async def main():
     pool = await package.create_pool(

@@ -182,9 +182,17 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         runtime.stop(type(self).__name__)
 
 
+_inert: list[tuple[Any, str, Any]] = []
+
+
 def _unwrap(parent: Any, name: str, handle: Any) -> None:
     try:
         wrapt.unwrap_object(parent, name, handle, missing_ok=True)
     except (wrapt.WrapperNotOutermostError, wrapt.WrapperChainTooDeepError) as error:
         # Somebody wrapped ours with a plain closure: theirs stays, ours passes through from now on.
         _logger.info("crawlo_otel_leaks: %s.%s stays wrapped, inert: %s", parent, name, error)
+        _inert.append((parent, name, handle))
+        return
+    for one in [one for one in _inert if one[0] is parent and one[1] == name]:  # it was below another of ours
+        _inert.remove(one)
+        _unwrap(*one)
