@@ -80,38 +80,62 @@ class _Client:
         self._safely("request", self._note_request, session, request, sys._getframe(1))  # noqa: SLF001
         return request
 
-    async def connect(self, wrapped: Wrapped, connector: Any, args: Arguments, kwargs: Keywords) -> Any:
+    # What each request goes through is a function that stands in the class itself: wrapt's own way costs 2 us.
+
+    def connect(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """BaseConnector.connect: a slot is taken."""
-        try:
-            connection = await wrapped(*args, **kwargs)
-        except Exception as error:
-            self._safely("blame", explain, self._tracker, error)
-            raise
-        self._safely("connect", self._note_slot, connector, connection, sys._getframe(0))  # noqa: SLF001
-        return connection
+        getframe = sys._getframe  # noqa: SLF001  (documented)
+
+        async def connect(connector: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                connection = await original(connector, *args, **kwargs)
+            except Exception as error:
+                if live:
+                    self._safely("blame", explain, self._tracker, error)
+                raise
+            if live:
+                self._safely("connect", self._note_slot, connector, connection, getframe(0))
+            return connection
+
+        return connect
 
     def upgraded(self, wrapped: Wrapped, websocket: Any, args: Arguments, kwargs: Keywords) -> None:
         """ClientWebSocketResponse.__init__: the slot is a websocket's from now on."""
         wrapped(*args, **kwargs)
         self._safely("websocket", self._note_websocket, websocket)
 
-    def given_back(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
+    def given_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Connection.release and Connection.close."""
-        self._end(connection, self._tracker.release)
-        return wrapped(*args, **kwargs)
 
-    def connection_dropped(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
+        def give_back(connection: Any) -> Any:
+            if live:
+                self._end(connection, self._tracker.release)
+            return original(connection)
+
+        return give_back
+
+    def connection_dropped(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Connection.__del__: collected, and not released if it still has its protocol."""
-        held = connection._protocol is not None  # noqa: SLF001  (as its own __del__ asks)
-        self._end(connection, self._tracker.abandon if held else self._tracker.release)
-        return wrapped(*args, **kwargs)
 
-    def response_dropped(self, wrapped: Wrapped, response: Any, args: Arguments, kwargs: Keywords) -> Any:
+        def drop(connection: Any, **kwargs: Any) -> Any:
+            if live:
+                held = connection._protocol is not None  # noqa: SLF001  (as its own __del__ asks)
+                self._end(connection, self._tracker.abandon if held else self._tracker.release)
+            return original(connection, **kwargs)
+
+        return drop
+
+    def response_dropped(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """ClientResponse.__del__: collected; it gives a slot that it still holds back without a word."""
-        connection = getattr(response, "_connection", None)
-        if connection is not None and not response._closed:  # noqa: SLF001  (as its own __del__ asks)
-            self._end(connection, self._tracker.abandon)
-        return wrapped(*args, **kwargs)
+
+        def drop(response: Any, **kwargs: Any) -> Any:
+            if live:
+                connection = getattr(response, "_connection", None)
+                if connection is not None and not response._closed:  # noqa: SLF001  (as its own __del__ asks)
+                    self._end(connection, self._tracker.abandon)
+            return original(response, **kwargs)
+
+        return drop
 
     def connector_closed(self, wrapped: Wrapped, connector: Any, args: Arguments, kwargs: Keywords) -> Any:
         """BaseConnector._close: its slots are given back with their sockets, its sessions are closed too."""
@@ -193,7 +217,7 @@ class AiohttpInstrumentor(Instrumentor):
         """Return the table: of what belongs together, the ends before the beginning."""
         client = _Client(running.tracker)
         running.finders.append(client.find)
-        sessions, connector = "aiohttp.client", "aiohttp.connector"
+        sessions, connector, slot = "aiohttp.client", "aiohttp.connector", semconv.HTTP_CONNECTION
         return [
             Point(sessions, "ClientSession.close", client.closed, semconv.HTTP_SESSION),
             Point(sessions, "ClientSession.detach", client.detached, semconv.HTTP_SESSION),
@@ -202,10 +226,10 @@ class AiohttpInstrumentor(Instrumentor):
             Point(sessions, "ClientSession._request", client.asked),
             Point(sessions, "ClientSession._ws_connect", client.asked),
             Point("aiohttp.client_ws", "ClientWebSocketResponse.__init__", client.upgraded),
-            Point("aiohttp.client_reqrep", "ClientResponse.__del__", client.response_dropped),
-            Point(connector, "BaseConnector._close", client.connector_closed, semconv.HTTP_CONNECTION),
-            Point(connector, "Connection.release", client.given_back, semconv.HTTP_CONNECTION),
-            Point(connector, "Connection.close", client.given_back, semconv.HTTP_CONNECTION),
-            Point(connector, "Connection.__del__", client.connection_dropped, semconv.HTTP_CONNECTION),
-            Point(connector, "BaseConnector.connect", client.connect, semconv.HTTP_CONNECTION),
+            Point("aiohttp.client_reqrep", "ClientResponse.__del__", client.response_dropped, direct=True),
+            Point(connector, "BaseConnector._close", client.connector_closed, slot),
+            Point(connector, "Connection.release", client.given_back, slot, direct=True),
+            Point(connector, "Connection.close", client.given_back, slot, direct=True),
+            Point(connector, "Connection.__del__", client.connection_dropped, slot, direct=True),
+            Point(connector, "BaseConnector.connect", client.connect, slot, direct=True),
         ]
