@@ -14,6 +14,7 @@ import stack
 sys.path.append(str(stack.HERE.parent))
 import programs
 
+pytest_plugins = ["running_stack"]
 pytestmark = pytest.mark.backends
 
 # Twenty files whose owner ends, kept.

@@ -15,6 +15,7 @@ import stack
 
 from crawlo_otel_leaks import cli, semconv
 
+pytest_plugins = ["running_stack"]
 pytestmark = pytest.mark.backends
 
 SERVICE = "demo"

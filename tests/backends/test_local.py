@@ -14,6 +14,7 @@ from crawlo_otel_leaks import cli
 sys.path.append(str(stack.HERE.parent))
 import programs
 
+pytest_plugins = ["running_stack"]
 pytestmark = pytest.mark.backends
 
 SOURCE = """

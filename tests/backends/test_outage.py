@@ -17,6 +17,7 @@ from crawlo_otel_leaks import semconv
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["running_stack"]
 pytestmark = pytest.mark.backends
 
 OUTAGE = float(os.environ.get("OUTAGE_SECONDS", "60"))

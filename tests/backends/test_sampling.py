@@ -16,6 +16,7 @@ import programs
 
 from crawlo_otel_leaks import semconv
 
+pytest_plugins = ["running_stack"]
 pytestmark = pytest.mark.backends
 
 WAIT = 3

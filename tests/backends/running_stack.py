@@ -1,4 +1,4 @@
-"""A folder and a stack of real programs for each module; nothing of it in `make test`."""
+"""A folder and a stack of real programs for each module that asks for it; nothing of it in `make test`."""
 
 from __future__ import annotations
 
