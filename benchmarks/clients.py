@@ -1,13 +1,13 @@
-"""One GET of five bytes over a kept connection, by each HTTP client; microseconds each."""
+"""One GET of five bytes over a kept connection, by each HTTP client."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
+
+from works import LoopWork, Work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,57 +34,50 @@ def _answer(connected: socket.socket) -> None:
             connected.sendall(_ANSWER)
 
 
-def _repeat(loops: int, ask: Callable[[], Any]) -> Callable[[], float]:
-    def work() -> float:
-        start = time.perf_counter()
-        for _ in range(loops):
-            ask()
-        return (time.perf_counter() - start) / loops * 1e6
-
-    return work
-
-
-def urllib3_gets(loops: int) -> Callable[[], float]:
+def urllib3_gets(loops: int) -> Work:
     """GET by a PoolManager."""
     import urllib3  # noqa: PLC0415  (optional, as all libraries here)
 
     manager, where = urllib3.PoolManager(), url()
-    return _repeat(loops, lambda: manager.request("GET", where))
+    return Client(loops, lambda: manager.request("GET", where), manager.clear)
 
 
-def requests_gets(loops: int) -> Callable[[], float]:
+def requests_gets(loops: int) -> Work:
     """GET by a Session."""
     import requests  # noqa: PLC0415
 
     session, where = requests.Session(), url()
     session.trust_env = False
-    return _repeat(loops, lambda: session.get(where))
+    return Client(loops, lambda: session.get(where), session.close)
 
 
-def httpx_gets(loops: int) -> Callable[[], float]:
+def httpx_gets(loops: int) -> Work:
     """GET by a Client."""
     import httpx  # noqa: PLC0415
 
     client, where = httpx.Client(), url()
-    return _repeat(loops, lambda: client.get(where))
+    return Client(loops, lambda: client.get(where), client.close)
 
 
-class AsyncHttpxGets:
+class Client(Work):
+    """A step of a client that is closed at the end."""
+
+    def __init__(self, loops: int, step: Callable[[], object], shut: Callable[[], object]) -> None:
+        super().__init__(loops, step)
+        self._shut = shut
+
+    def close(self) -> None:
+        """Close the client."""
+        self._shut()
+
+
+class AsyncHttpxGets(LoopWork):
     """GET by an AsyncClient."""
 
-    def __init__(self, loops: int) -> None:
+    async def open(self) -> Callable[[], Awaitable[Any]]:
+        """Return the step."""
         import httpx  # noqa: PLC0415
 
-        self._loops, self._loop = loops, asyncio.new_event_loop()
         client, where = httpx.AsyncClient(), url()
-        self._ask: Callable[[], Awaitable[Any]] = lambda: client.get(where)
-
-    async def _all(self) -> float:
-        start = time.perf_counter()
-        for _ in range(self._loops):
-            await self._ask()
-        return (time.perf_counter() - start) / self._loops * 1e6
-
-    def __call__(self) -> float:
-        """Run one round."""
-        return self._loop.run_until_complete(self._all())
+        self.shut = client.aclose
+        return lambda: client.get(where)

@@ -29,6 +29,8 @@ CONTRIB: Final = {
     "asyncpg": "asyncpg:AsyncPGInstrumentor",
     "redis": "redis:RedisInstrumentor",
     "sqlalchemy": "sqlalchemy:SQLAlchemyInstrumentor",
+    "httpx": "httpx:HTTPXClientInstrumentor",
+    "urllib3": "urllib3:URLLib3Instrumentor",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import clients
 import pools
 import works
 from rivals import CONTRIB, FRAMES, Contrib, Rival, Tracemalloc, Tracked, Warned
@@ -41,6 +42,10 @@ ROWS: Final = (
     Row("redis GET, asyncio", 1.03, "redis", lambda: pools.AsyncRedisGets(300), 61),
     Row("asyncpg acquire + SELECT 1 + release", 1.03, "asyncpg", lambda: pools.AsyncpgSelects(200), 61),
     Row("aiohttp GET, local server", 1.02, "aiohttp", lambda: works.Gets(200), 61),
+    Row("urllib3 GET, local server", None, "urllib3", lambda: clients.urllib3_gets(200), 31),
+    Row("requests GET, local server", None, "urllib3", lambda: clients.requests_gets(100), 31),
+    Row("httpx GET, local server", None, "httpx", lambda: clients.httpx_gets(100), 31),
+    Row("httpx GET, asyncio, local server", None, "httpx", lambda: clients.AsyncHttpxGets(100), 31),
     Row("asyncio create_task + await", 1.15, "tasks", lambda: works.Tasks(3000), 61),
     Row("thread start + join", None, "threads", lambda: works.threads(300), 61),
     Row("open + read + close, level off, all on", 1.01, "", lambda: works.files(1000), 61, "off", alone=True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from crawlo_otel_leaks import semconv
@@ -11,8 +10,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.detector import Detector
     from crawlo_otel_leaks.tracker import Tracker
 
-HANDLE_BYTES = sys.getsizeof(object()) + 240
-"""Estimate of one live handle in bytes, its dict entry included; measured in benchmarks/."""
+HANDLE_BYTES = 1_100
+"""Estimate of one live handle in bytes, with its references, its watch and its dict entries: benchmarks/memory.py."""
 SITE_BYTES = 512
 """Estimate of one interned site in bytes."""
 
