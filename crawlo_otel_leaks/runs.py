@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from crawlo_otel_leaks import process, semconv
 from crawlo_otel_leaks.model import Reason, Scope
+from crawlo_otel_leaks.owner import current_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,7 +139,8 @@ class Runs:
     def begin(self, spider: str) -> Run:
         """Begin a run: its span, its scope, and what the process is like before it."""
         run_id = uuid.uuid4().hex
-        scope = Scope(f"spider {spider}", attributes={"spider": spider, "run_id": run_id}, thorough=True)
+        facts = {"spider": spider, "run_id": run_id}
+        scope = Scope(f"spider {spider}", current_scope.get(), facts, thorough=True)
         run = Run(spider, run_id, scope, self._tracker.clock(), time.time(), footprint())
         run.peak = run.before.rss
         self._by_scope[scope] = run
