@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import weakref
@@ -29,6 +30,7 @@ STARTER: Final = "_crawlo_leaks_starter"
 CALLER: Final = "_crawlo_leaks_caller"
 """Attribute of an SDK span that an instrumentation opened around one call of its library: the span it was called in."""
 _INSTRUMENTATIONS: Final = "opentelemetry.instrumentation."
+_OWN: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120  (strings, as code names are)
 
 
 class _ThisThread(threading.local):
@@ -243,5 +245,16 @@ def describe(handle: Handle) -> Owner:
 
 
 def current_frames() -> Mapping[int, FrameType]:
-    """Return each thread's newest frame, for `running`."""
-    return sys._current_frames()  # noqa: SLF001  (documented; the underscore is its name)
+    """Return each thread's newest frame, of the calling thread that of whoever called this package.
+
+    Our own frames would name the mapping, and so keep it, with every frame of the host and all its variables, until
+    the collector finds the circle.
+    """
+    frames: dict[int, FrameType] = sys._current_frames()  # noqa: SLF001  (documented; the underscore is its name)
+    ident = threading.get_ident()
+    step: FrameType | None = frames.pop(ident, None)
+    while step is not None and step.f_code.co_filename.startswith(_OWN):
+        step = step.f_back
+    if step is not None:
+        frames[ident] = step
+    return frames

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from crawlo_otel_leaks import semconv, sites
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
+from crawlo_otel_leaks.owner import current_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,10 +98,13 @@ class Threads(Runners[ThreadHandle]):
     def look(self) -> None:
         """Note what runs, and where each thread is: steps alone, for frames would keep the host's objects alive."""
         self.count()
-        frames = sys._current_frames() if self.held else {}  # noqa: SLF001  (documented)
-        threads = ((handle, handle.ref()) for handle in list(self.held.values()))
-        self.steps = {id(handle): _step(frames.get(thread.ident or 0)) for handle, thread in threads if thread}
+        self.steps = self._steps() if self.held else {}
         self._tell_hanging_exit()
+
+    def _steps(self) -> dict[int, object]:
+        frames = current_frames()
+        threads = ((handle, handle.ref()) for handle in list(self.held.values()))
+        return {id(handle): _step(frames.get(thread.ident or 0)) for handle, thread in threads if thread}
 
     def _tell_hanging_exit(self) -> None:
         """The interpreter waits for threads before any exit hook runs: no report could tell which."""
