@@ -103,7 +103,7 @@ LIBRARIES = {
     "motor": Library(("3.6", "3.7"), "test_pymongo_async.py", only="motor"),
     "crawlo": Library(
         ("1.4", "1.6", "1.7"),
-        "test_crawlo*.py",
+        "test_crawlo.py",
         (*POSTGRES, *VALKEY, "asyncpg", "aiosqlite", "opentelemetry-instrumentation-aiohttp-client"),
     ),
 }
