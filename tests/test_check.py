@@ -71,6 +71,14 @@ def test_what_the_baseline_knows_does_not_fail_again(crawl_site, report):
     assert "not counted  1 known from the baseline" in ended.stderr
 
 
+def test_the_report_speaks_the_language_asked_for(crawl_site, tmp_path):
+    page = tmp_path / "leaks.html"
+    ended = check("spiders", "brief", "--runs", "1", "--lang", "zh", "--report", str(page), *QUICK)
+    assert ended.returncode == 0, ended.stderr
+    assert "正常" in ended.stderr
+    assert page.exists()
+
+
 def test_reasons_that_are_not_asked_for_do_not_fail(crawl_site):
     ended = check("spiders", "leaky", "--runs", "1", "--fail-on", "abandoned, held_too_long", *QUICK)
     assert ended.returncode == 0, ended.stderr

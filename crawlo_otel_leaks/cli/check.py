@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from crawlo_otel_leaks.cli import paths, run
+from crawlo_otel_leaks.cli import languages, paths, run
 from crawlo_otel_leaks.cli.errors import UsageError
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.report import formats, text
@@ -52,22 +52,24 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--baseline", metavar="FILE", help="a former JSON report: what is in it does not fail again")
     paths.add_report_option(parser)
+    languages.add_option(parser)
     parser.set_defaults(command=_check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     task = _task(arguments)
     reasons, known = _reasons(arguments.fail_on), _baseline(arguments.baseline)
-    reports = paths.checked(arguments.report)
+    reports, lang = paths.checked(arguments.report), languages.chosen(arguments)
     if importlib.util.find_spec("crawlo") is None:
         raise UsageError("crawlo is not installed; expected: pip install 'crawlo-otel-leaks[crawlo]'")
-    code, found = run.instrumented([sys.executable, "-m", _PROGRAM, json.dumps(task)], reports, _DEFAULTS)
+    code, found = run.instrumented([sys.executable, "-m", _PROGRAM, json.dumps(task)], reports, _DEFAULTS, lang)
     if code == 2:  # noqa: PLR2004  (it has said what is wrong)
         return code
     if code or not found:
         raise UsageError(
             f"the runs ended with exit code {code} and {'a' if found else 'no'} report; expected 0 and one"
         )
+    text.show(found[0], Console(stderr=True), lang)
     return _verdict(found[0], reasons, known, reports)
 
 
@@ -122,7 +124,6 @@ def _baseline(path: str | None) -> frozenset[str]:
 
 def _verdict(report: Report, reasons: frozenset[str], known: frozenset[str], reports: list[str]) -> int:
     console = Console(stderr=True)
-    text.show(report, console)
     failing = [entry for entry in report.accused if entry.reason in reasons and entry.fingerprint not in known]
     ended = [one for one in report.runs if one.outcome == "finished"]
     for line in (
