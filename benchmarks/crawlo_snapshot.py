@@ -34,7 +34,7 @@ def measure(count: int) -> float | None:
     try:
         if not (HOME / ".ready").exists():
             _run(sys.executable, "-m", "venv", str(HOME))
-            _run(str(python), "-m", "pip", "install", "--quiet", f"crawlo=={RELEASE}")
+            _run(str(python), "-m", "pip", "install", "--quiet", f"crawlo=={RELEASE}", "psutil")
             (HOME / ".ready").touch()
         return float(json.loads(_run(str(python), __file__, str(count)).splitlines()[-1]))
     except subprocess.CalledProcessError as error:
