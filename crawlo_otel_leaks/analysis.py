@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from math import sqrt
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from crawlo_otel_leaks import owner, process, semconv, sites
+from crawlo_otel_leaks import owner, semconv, sites
+from crawlo_otel_leaks.growth import grew
 from crawlo_otel_leaks.model import Reason
 from crawlo_otel_leaks.snapshots import MB, METRICS
 from crawlo_otel_leaks.trends import Trend, Verdict, trend
@@ -79,7 +79,7 @@ def type_changes(first: Mapping[str, int] | None, latest: Mapping[str, int] | No
             "growth_percent": _percent(first.get(name, 0), growth),
         }
         for growth, name in sorted(grown, reverse=True)
-        if growth > 3 * sqrt(process.SAMPLED * (first.get(name, 0) + latest[name]))
+        if grew(first.get(name, 0), latest[name])
     ][:TYPES]
 
 

@@ -45,7 +45,6 @@ class Growth:
     """
 
     def __init__(self, window: float, types: Callable[[], Mapping[str, int]] = process.object_types) -> None:
-        self.latest: Grown | None = None
         self._window = window
         self._types = types
         self._before: Mapping[str, int] = {}
@@ -81,8 +80,7 @@ class Growth:
         before = self._before
         self.stop()
         self._again = now + REST * self._window
-        self.latest = Grown(seconds, sites, _types(before, self._types()))
-        return self.latest
+        return Grown(seconds, sites, _types(before, self._types()))
 
 
 def _sites() -> list[dict[str, Any]]:
@@ -102,7 +100,7 @@ def _sites() -> list[dict[str, Any]]:
 
 def _types(before: Mapping[str, int], after: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return the types that grew by more than an estimate may err, the fastest first, one with its referrers."""
-    growing = [(last - before.get(name, 0), name) for name, last in after.items() if _grew(before.get(name, 0), last)]
+    growing = [(last - before.get(name, 0), name) for name, last in after.items() if grew(before.get(name, 0), last)]
     changes: list[dict[str, Any]] = [
         {"type": name, "first": before.get(name, 0), "last": after[name], "growth": growth, "referrers": []}
         for growth, name in sorted(growing, reverse=True)[:TYPES]
@@ -113,6 +111,6 @@ def _types(before: Mapping[str, int], after: Mapping[str, int]) -> list[dict[str
     return changes
 
 
-def _grew(first: int, last: int) -> bool:
+def grew(first: int, last: int) -> bool:
     """Whether a difference exceeds three standard errors of two counts, each estimated from one in `SAMPLED`."""
     return last - first > 3 * sqrt(process.SAMPLED * (first + last))

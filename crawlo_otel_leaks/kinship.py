@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from crawlo_otel_leaks import semconv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.tracker import Tracker
@@ -73,12 +73,8 @@ class Kinship:
         return next((one for n in descriptors(self._tracker, handle) if (one := self._holders.get(n))), None)
 
     def _by_descriptor(self, *, elementary: bool) -> dict[int, Handle]:
-        handles = (handle for handle in self._held() if handle.elementary is elementary)
+        handles = (handle for handle in self._tracker.held(HOLDERS) if handle.elementary is elementary)
         return {number: handle for handle in handles for number in descriptors(self._tracker, handle)}
-
-    def _held(self) -> Iterator[Handle]:
-        for kind in HOLDERS:
-            yield from (*self._tracker.old[kind], *self._tracker.young[kind])
 
 
 def descriptors(tracker: Tracker, handle: Handle) -> Iterable[int]:

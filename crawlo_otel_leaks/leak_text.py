@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
+from crawlo_otel_leaks.report.language import from_locale
 from crawlo_otel_leaks.snapshots import METRICS
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def render(name: str, told: Mapping[str, Any], series: Sequence[ResourceSnapshot
 
 def _words(lang: str | None) -> Mapping[str, str]:
     if lang is None:
-        found = next((value for key in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(key))), "en")
-        return _CHINESE if found.startswith("zh") else _ENGLISH
+        lang = from_locale() or "en"
     if lang not in _LANGUAGES:
         raise ValueError(f"found language {lang!r}, expected one of {', '.join(_LANGUAGES)}")
     return _LANGUAGES[lang]

@@ -217,6 +217,11 @@ class Owner:
     span: SpanContext | None = None
     span_recorded: bool = False
 
+    def as_dict(self) -> dict[str, str | None]:
+        """Return it as reports tell it; the span is told beside it."""
+        names = ("spider", "run_id", "task", "thread", "scope")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(eq=False)
 class Leak:

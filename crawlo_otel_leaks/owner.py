@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 import weakref
@@ -15,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from crawlo_otel_leaks.model import Handle, Owner, Scope, ThreadOwner
+from crawlo_otel_leaks.sites import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,6 @@ STARTER: Final = "_crawlo_leaks_starter"
 CALLER: Final = "_crawlo_leaks_caller"
 """Attribute of an SDK span that an instrumentation opened around one call of its library: the span it was called in."""
 _INSTRUMENTATIONS: Final = "opentelemetry.instrumentation."
-_OWN: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120  (strings, as code names are)
 
 
 class _ThisThread(threading.local):
@@ -253,7 +252,7 @@ def current_frames() -> Mapping[int, FrameType]:
     frames: dict[int, FrameType] = sys._current_frames()  # noqa: SLF001  (documented; the underscore is its name)
     ident = threading.get_ident()
     step: FrameType | None = frames.pop(ident, None)
-    while step is not None and step.f_code.co_filename.startswith(_OWN):
+    while step is not None and step.f_code.co_filename.startswith(OWN):
         step = step.f_back
     if step is not None:
         frames[ident] = step

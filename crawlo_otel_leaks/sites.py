@@ -39,7 +39,7 @@ def _directory(path: str) -> str:
     return os.path.join(os.path.realpath(path), "")  # noqa: PTH118  (a trailing separator, which Path drops)
 
 
-_OWN: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120  (strings throughout: code names are strings)
+OWN: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120  (strings throughout: code names are strings)
 _STDLIB: Final = tuple({_directory(sysconfig.get_path(key)) for key in ("stdlib", "platstdlib")})
 _PACKAGES: Final = ("site-packages" + os.sep, "dist-packages" + os.sep)
 _LIBRARIES: Final = ("opentelemetry" + os.sep, "wrapt" + os.sep)
@@ -50,7 +50,7 @@ _ROOTS: Final = (
     (os.path.join("concurrent", "futures", "thread.py"), "_worker"),  # noqa: PTH118
     ("threading.py", "_bootstrap_inner"),
 )
-_DEMO: Final = _OWN + "demo" + os.sep
+_DEMO: Final = OWN + "demo" + os.sep
 
 
 class Sites:
@@ -178,7 +178,7 @@ class Sites:
             return _PLUMBING if package in self._plumbing else _USER
         if any(name.endswith(file) and code.co_name == function for file, function in _ROOTS):
             return _ROOT
-        if name.startswith(_OWN):
+        if name.startswith(OWN):
             return _USER if name.startswith(_DEMO) else _PLUMBING
         inside = _installed(name)
         if inside is not None:
@@ -201,7 +201,7 @@ def _installed(file: str) -> str | None:
 @lru_cache(maxsize=4096)
 def package(file: str) -> str | None:
     """Return the import name of the installed library that a file is of, "" for the standard library, else None."""
-    if file.startswith(_OWN):
+    if file.startswith(OWN):
         return None if file.startswith(_DEMO) else "crawlo_otel_leaks"
     inside = _installed(file)
     if inside is not None:

@@ -90,14 +90,11 @@ class Stretch:
     def _held(self, caller: Caller) -> Iterator[tuple[Handle, Reason]]:
         tracker = self.running.tracker
         kin, frames = Kinship(tracker), owner.current_frames()
-        try:
-            for handle in tracker.held():
-                if self.covers(handle) and not caller.runs_as(handle) and kin.holder(handle) is None:
-                    reason = _reason(handle, caller, frames, tracker.clock())
-                    if reason is not None and handle.released_at is None:
-                        yield handle, reason
-        finally:
-            del frames  # they keep the host's objects alive, and our own frame itself
+        for handle in tracker.held():
+            if self.covers(handle) and not caller.runs_as(handle) and kin.holder(handle) is None:
+                reason = _reason(handle, caller, frames, tracker.clock())
+                if reason is not None and handle.released_at is None:
+                    yield handle, reason
 
 
 def _reason(handle: Handle, caller: Caller, frames: Mapping[int, FrameType], now: float) -> Reason | None:

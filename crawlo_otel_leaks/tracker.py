@@ -15,7 +15,7 @@ from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.owner import current_scope, current_task, running_loop, this_span, this_thread, used_by_another
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from crawlo_otel_leaks.blame import Exhaustion
@@ -164,9 +164,9 @@ class Tracker:
         elif used_by_another(handle):
             handle.shared = True
 
-    def held(self) -> Iterator[Handle]:
-        """Yield every live handle, from a copy."""
-        for kind in semconv.KINDS:
+    def held(self, kinds: Iterable[str] = semconv.KINDS) -> Iterator[Handle]:
+        """Yield every live handle of some kinds, from a copy of each."""
+        for kind in kinds:
             yield from (*self.old[kind], *self.young[kind])
 
     def count(self, kind: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -77,17 +78,13 @@ def _print(table: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def _list() -> int:
-    found = sorted(int(path.stem) for path in endpoint.folder(_own()).glob("*.sock") if path.stem.isdecimal())
+    found = sorted(int(path.stem) for path in endpoint.folder(os.getuid()).glob("*.sock") if path.stem.isdecimal())
     running = [pid for pid in found if Path(f"/proc/{pid}").exists()]
     if not running:
         raise UsageError("no instrumented process of this user is running; expected `crawlo-leaks top PID` of one")
     for pid in running:
         Console().print(f"{pid}  {_command(pid)}", markup=False, highlight=False)
     return 0
-
-
-def _own() -> int:
-    return Path("/proc/self").stat().st_uid
 
 
 def _tables(pid: int) -> Iterator[dict[str, Any]]:
@@ -131,10 +128,10 @@ def _path(pid: int) -> Path:
     inner = next((line.split()[-1] for line in status.splitlines() if line.startswith("NSpid:")), str(pid))
     below = endpoint.folder(user) / f"{inner}.sock"
     through = Path(f"/proc/{pid}/root") / below.relative_to("/")
-    return through if _same_user(through) else below
+    return through if _seen(through) else below
 
 
-def _same_user(path: Path) -> bool:
+def _seen(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:

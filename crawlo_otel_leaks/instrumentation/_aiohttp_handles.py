@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation import _descriptors
+from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class ConnectionHandle(LoopHandle):
 
     def of(self, thing: Any, connector: object) -> Self:
         """Refer to the connection, weakly, before it may become a websocket's."""
-        self.websocket = _NONE
+        self.websocket = NONE
         return super().of(thing, connector)
 
     def progress(self) -> Progress:
@@ -96,10 +97,3 @@ class ConnectionHandle(LoopHandle):
 
     def _protocol(self) -> Any:
         return getattr(self.ref(), "_protocol", None)
-
-
-class _Nothing:
-    """What a dead reference refers to."""
-
-
-_NONE: weakref.ref[Any] = weakref.ref(_Nothing())

@@ -157,13 +157,6 @@ class AsyncChildren(Children[AsyncChild]):
             handle.uses += 1
             self.safely(self._end_if_over, handle.ref(), handle)
 
-    def signal(self, wrapped: Wrapped, process: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Process.send_signal, terminate and kill: it is told to end."""
-        handle = self.find(process)
-        if handle is not None:
-            handle.signalled = True
-        return wrapped(*args, **kwargs)
-
     def drop(self, transport: Any) -> None:
         """BaseSubprocessTransport.__del__, which kills what nobody closed."""
         protocol = getattr(transport, "_protocol", None)

@@ -6,8 +6,8 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._runners import CROWD, RunnerHandle, Runners
+from crawlo_otel_leaks import peers, semconv
+from crawlo_otel_leaks.instrumentation._runners import CROWD, RunnerHandle, Runners, files
 from crawlo_otel_leaks.model import Progress
 from crawlo_otel_leaks.sites import package
 
@@ -27,8 +27,6 @@ SHELL: Final = "sh"
 """What runs a line of shell, none of which is shown."""
 _THIN: Final = frozenset({"", "anyio", "opentelemetry", "psutil", "wrapt"})
 """Packages that start what their caller wants started; the standard library is one."""
-_STAT: Final = 4096
-"""Bytes, more than a line of /proc/PID/stat has."""
 
 
 class ChildHandle(RunnerHandle):
@@ -165,6 +163,13 @@ class Children(Runners[C]):
             self.safely(self.tracker.use, handle)
         return self.waits(thing, wrapped, *args, **kwargs)
 
+    def signal(self, wrapped: Callable[..., Any], child: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Stand in front of what sends a signal: it is told to end."""
+        handle = self.find(child)
+        if handle is not None:
+            handle.signalled = True
+        return wrapped(*args, **kwargs)
+
     def _end_if_over(self, thing: object, handle: C) -> None:
         if self.over(handle):
             self.end(id(thing), handle)
@@ -195,17 +200,8 @@ def state(pid: int) -> str:
 
 def processor_time(pid: int) -> object:
     """Return the clock ticks that a process has used, None where the system does not tell."""
-    try:  # not `open`, which is watched
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        line = os.read(descriptor, _STAT)
-    except OSError:  # it has ended in between
-        return None
-    finally:
-        os.close(descriptor)
-    return line.rpartition(b")")[2].split()[11:13]  # after the name, which may hold anything: utime, stime
+    line = peers.read(f"/proc/{pid}/stat")
+    return line.rpartition(b")")[2].split()[11:13] or None  # after the name, which may hold anything: utime, stime
 
 
 def detached(pid: int) -> bool:
@@ -218,7 +214,7 @@ def detached(pid: int) -> bool:
 
 def made_by_library(frame: FrameType | None) -> bool:
     """Whether it is a library's decision that a child is started, and its to end."""
-    for file in _files(frame):
+    for file in files(frame):
         name = package(file)
         if name is None:
             return False
@@ -239,9 +235,3 @@ def program(command: Any) -> str:
 def open_descriptors(pipes: Iterable[Any]) -> list[int]:
     """Return the descriptors of those pipes that are open."""
     return [pipe.fileno() for pipe in pipes if pipe is not None and not pipe.closed]
-
-
-def _files(frame: FrameType | None) -> Iterator[str]:
-    while frame is not None:
-        yield frame.f_code.co_filename
-        frame = frame.f_back

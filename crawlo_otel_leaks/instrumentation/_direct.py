@@ -6,6 +6,7 @@ import sys
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from crawlo_otel_leaks.instrumentation._pools import given
 from crawlo_otel_leaks.instrumentation._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def releasing(watch: PoolWatch) -> Maker:
     def stand_for(original: Method, live: list[bool]) -> Method:
         def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if live:
-                watch.gave_back(args[0] if args else next(iter(kwargs.values()), None))
+                watch.gave_back(given(args, kwargs))
             return original(pool, *args, **kwargs)
 
         return release

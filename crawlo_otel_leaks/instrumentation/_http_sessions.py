@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks import semconv, sites
 from crawlo_otel_leaks.instrumentation import _descriptors
+from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable, Iterable
     from types import FrameType
 
@@ -55,13 +56,6 @@ class SessionHandle(Handle):
     def referent(self) -> object | None:
         """Return the session while it lives."""
         return self.ref()
-
-
-class _Ref(weakref.ref[Any]):
-    """A session, and where its handle is found."""
-
-    __slots__ = ("key",)
-    key: int
 
 
 class Sessions:
@@ -125,7 +119,7 @@ class Sessions:
             self._tracker.ignored += package == "opentelemetry"
             return
         handle = self._handle(semconv.HTTP_SESSION, type(session).__qualname__)
-        handle.ref, handle.requests = _Ref(session, self._collected), 0
+        handle.ref, handle.requests = Ref(session, self._collected), 0
         handle.ref.key = id(session)
         if self._tracker.acquire(handle, maker) is not None:
             # What another library makes for itself is kept as long as that sees fit.
@@ -144,7 +138,7 @@ class Sessions:
             frame = frame.f_back
         return frame
 
-    def _collected(self, ref: _Ref) -> None:
+    def _collected(self, ref: Ref) -> None:
         handle = self._open.get(ref.key)
         if handle is not None and handle.ref is ref:
             del self._open[ref.key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from crawlo_otel_leaks.instrumentation import _descriptors, _received
+from crawlo_otel_leaks.instrumentation import _descriptors, _traffic
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._http_sessions import SessionHandle
 from crawlo_otel_leaks.model import Progress
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 
 _LAYERS: Final = 5
 """How deep a connection may be wrapped: the pool's, a proxy's, HTTP/1.1 or 2, the network's stream."""
-
-
-class StreamRef(weakref.ref[Any]):
-    """A response's stream, and where its handle is found."""
-
-    __slots__ = ("key",)
-    key: int
 
 
 class SlotHandle(ConnectionHandle):
@@ -149,7 +142,7 @@ def _read(connection: Any, stream: Any) -> object:
     reader, buffer = getattr(http1, "_reader", None), getattr(http1, "_receive_buffer", ())
     left = tuple(getattr(reader, name, None) for name in ("_remaining", "_bytes_in_chunk"))
     below = network(connection)
-    received = None if below is None else _received.of(below.get_extra_info("socket"))
+    received = None if below is None else _traffic.received(below.get_extra_info("socket"))
     return None if received is None else (received, left, len(buffer))
 
 

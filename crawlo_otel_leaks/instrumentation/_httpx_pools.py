@@ -7,9 +7,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._httpx_handles import SlotHandle, StreamRef
+from crawlo_otel_leaks.instrumentation._httpx_handles import SlotHandle
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
+from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.pool import Limits
 
@@ -208,7 +209,7 @@ class Slots(PoolWatch):
                 self.gave_back(call.ticket)
                 message = "a response's stream tells no end"
                 raise TypeError(message)
-            handle.stream = ref = StreamRef(response.stream, self._stream_dropped)
+            handle.stream = ref = Ref(response.stream, self._stream_dropped)
             ref.key = id(call.ticket)
 
     def _failed(self, call: _Call) -> None:
@@ -237,7 +238,7 @@ class Slots(PoolWatch):
         else:
             self._end(handle)
 
-    def _stream_dropped(self, ref: StreamRef) -> None:
+    def _stream_dropped(self, ref: Ref) -> None:
         handle = self._handles.get(ref.key)
         if isinstance(handle, SlotHandle) and handle.stream is ref:
             del self._handles[ref.key]

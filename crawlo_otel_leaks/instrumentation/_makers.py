@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crawlo_otel_leaks.owner import running_task
-from crawlo_otel_leaks.sites import package
+from crawlo_otel_leaks.sites import OWN, package
 
 if TYPE_CHECKING:
     import weakref
@@ -52,8 +52,7 @@ class Maker(Enum):
     """This package, for whoever watches from outside."""
 
 
-_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120  (strings, as code names are)
-_STANDS: Final = (_PACKAGE + "instrumentation" + os.sep, _PACKAGE + "demo" + os.sep)
+_STANDS: Final = (OWN + "instrumentation" + os.sep, OWN + "demo" + os.sep)
 """Parts of it that stand in front of what others do, or show that."""
 ROOTS: Final[dict[int, CodeType]] = {}
 """Functions, by identity, above which nobody is to be looked for: what is there started the loop, not the work."""
@@ -101,7 +100,7 @@ def maker(frame: FrameType | None, sites: Sites) -> Maker:
 
 def ours(file: str) -> bool:
     """Whether a file is of this package, and not one that stands in front of what others do."""
-    return file.startswith(_PACKAGE) and not file.startswith(_STANDS)
+    return file.startswith(OWN) and not file.startswith(_STANDS)
 
 
 def _of_file(file: str, sites: Sites) -> Maker:

@@ -114,12 +114,12 @@ class PoolWatch:
     def release(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a method that takes a connection back."""
         del pool
-        self.gave_back(_connection(args, kwargs))
+        self.gave_back(given(args, kwargs))
         return wrapped(*args, **kwargs)
 
     async def release_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a coroutine that takes a connection back; cancelled, it may leave it out."""
-        connection = _connection(args, kwargs)
+        connection = given(args, kwargs)
         handle = self._handles.pop(id(connection), None)
         try:
             return await wrapped(*args, **kwargs)
@@ -248,5 +248,6 @@ class PoolWatch:
         return pool
 
 
-def _connection(args: Arguments, kwargs: Keywords) -> object:
+def given(args: Arguments, kwargs: Keywords) -> object:
+    """Return the connection that a method is called with, whatever its parameter is called."""
     return args[0] if args else next(iter(kwargs.values()), None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation import _traffic
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.model import Progress
@@ -31,9 +31,6 @@ _COLLECTORS: Final = ("_metrics_collector", "_async_metrics_collector")
 _UNLIMITED: Final = 2**31
 """What both libraries have for a limit where the program sets none."""
 _OF_NODES: Final = ("execute_command", "execute_pipeline")
-_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
-_SENT: Final = slice(200, 208)
-"""Where Linux 4.19 and newer tells in it how many bytes were sent."""
 
 
 class RedisHandle(ConnectionHandle):
@@ -129,12 +126,7 @@ class RedisWatch(PoolWatch):
         """Return how many bytes were sent on it; what comes in, comes unread too."""
         writer = getattr(connection, "_writer", None)
         sock = writer.get_extra_info("socket") if writer else getattr(connection, "_sock", None)
-        if sock is None or _TCP_INFO is None:
-            return None
-        try:
-            return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _SENT.stop)[_SENT] or None
-        except (OSError, TypeError):  # closed meanwhile, a socket file, or uvloop's, which tells nothing
-            return None
+        return _traffic.sent(sock)
 
     def socket(self, connection: Any) -> Any:
         """Return the socket, or asyncio's writer."""

@@ -11,7 +11,8 @@ from crawlo_otel_leaks.sites import package
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from types import FrameType
 
     from crawlo_otel_leaks.model import Site
     from crawlo_otel_leaks.tracker import Tracker
@@ -150,6 +151,13 @@ class Runners(Generic[H]):
         """Forget all, in a forked child."""
         self.held.clear()
         self.alive.clear()
+
+
+def files(frame: FrameType | None) -> Iterator[str]:
+    """Yield the file of a frame, and of those that called it."""
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back
 
 
 def maker(files: Iterable[str], tools: tuple[str, ...]) -> str | None:

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation import _socket_names as names
 from crawlo_otel_leaks.instrumentation._makers import Maker
+from crawlo_otel_leaks.instrumentation._references import NONE, Ref
+from crawlo_otel_leaks.instrumentation._runners import CROWD
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Iterable
 
     from crawlo_otel_leaks.instrumentation._sockets import Sockets
-
-CROWD: Final = 5
-"""Sockets of one line whose use cannot be seen, and that outlived who made them, are no work in progress."""
-
-
-class Ref(weakref.ref[Any]):
-    """A weak reference that tells whose it was, without keeping the handle that keeps it."""
-
-    __slots__ = ("key",)
-    key: int
-
-
-class _Nothing:
-    """What a dead reference refers to."""
-
-
-NONE: Final[weakref.ref[Any]] = weakref.ref(_Nothing())
 
 
 class SocketHandle(Handle):

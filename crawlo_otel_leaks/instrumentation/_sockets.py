@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crawlo_otel_leaks.instrumentation._socket_handles import Ref
+    from crawlo_otel_leaks.instrumentation._references import Ref
     from crawlo_otel_leaks.model import Handle, Site
     from crawlo_otel_leaks.runtime import Runtime
 
@@ -242,8 +242,7 @@ class Sockets:
 
     def count(self) -> None:
         """Count again how many of each line are open."""
-        shelves = (self.tracker.old[semconv.SOCKET], self.tracker.young[semconv.SOCKET])
-        self.alive = Counter(handle.site for shelf in shelves for handle in list(shelf))
+        self.alive = Counter(handle.site for handle in self.tracker.held((semconv.SOCKET,)))
 
     def reset(self) -> None:
         """Forget all, in a forked child."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from crawlo_otel_leaks import blame
 from crawlo_otel_leaks.instrumentation._makers import Maker, origin
-from crawlo_otel_leaks.instrumentation._socket_handles import Ref
+from crawlo_otel_leaks.instrumentation._references import Ref
+from crawlo_otel_leaks.instrumentation._runners import CROWD
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Site
     from crawlo_otel_leaks.tracker import Tracker
 
-CROWD: Final = 5
-"""So many of one line that outlived who made them are no work in progress."""
 T = TypeVar("T", bound="ThingHandle")
 
 

@@ -69,13 +69,6 @@ class Popens(Children[PopenHandle]):
         """Popen.poll: somebody has an eye on it."""
         return self.looks(popen, wrapped, *args, **kwargs)
 
-    def signal(self, wrapped: Wrapped, popen: object, args: Arguments, kwargs: Keywords) -> Any:
-        """Popen.send_signal: it is told to end."""
-        handle = self.find(popen)
-        if handle is not None:
-            handle.signalled = True
-        return wrapped(*args, **kwargs)
-
     def drop(self, popen: Any) -> None:
         """Popen.__del__: nobody will wait for it any more."""
         handle = self.held.pop(id(popen), None)

@@ -10,12 +10,12 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv, sites
-from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
+from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, files, maker
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import current_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
 
     from crawlo_otel_leaks.runtime import Runtime
@@ -79,7 +79,7 @@ class Threads(Runners[ThreadHandle]):
     def _note(self, thread: threading.Thread, frame: FrameType) -> ThreadHandle | None:
         if self.find(thread) is not None:  # started twice, which it refuses
             return None
-        made_by = maker(_files(frame), _TOOLS)
+        made_by = maker(files(frame), _TOOLS)
         if made_by in MACHINERY:
             self.tracker.ignored += 1
             return None
@@ -135,12 +135,6 @@ class Threads(Runners[ThreadHandle]):
         except Exception as error:  # noqa: BLE001  (the thread starts in any case)
             self.tracker.fail(f"thread {where}", error)
             return None
-
-
-def _files(frame: FrameType | None) -> Iterator[str]:
-    while frame is not None:
-        yield frame.f_code.co_filename
-        frame = frame.f_back
 
 
 def _step(frame: FrameType | None) -> object:

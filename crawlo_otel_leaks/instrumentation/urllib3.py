@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation import _received
+from crawlo_otel_leaks.instrumentation import _traffic
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._http_sessions import SessionHandle, Sessions
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
@@ -93,7 +93,7 @@ class Slots(PoolWatch):
 
     def used(self, connection: Any) -> object:
         """Return what came in, and what is left of the body, where the connection still has its socket."""
-        received = _received.of(connection.sock)
+        received = _traffic.received(connection.sock)
         response = getattr(connection, "_HTTPConnection__response", None)
         left = tuple(getattr(response, name, None) for name in ("length", "chunk_left"))
         return None if received is None else (received, left)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.blame import Holders
     from crawlo_otel_leaks.findings import Findings
-    from crawlo_otel_leaks.model import Finding, Frame, Owner
+    from crawlo_otel_leaks.model import Finding, Frame
     from crawlo_otel_leaks.runs import Left, Run, Runs
     from crawlo_otel_leaks.shortages import Shortage as RanOut
     from crawlo_otel_leaks.shortages import Shortages
@@ -75,7 +75,7 @@ def _entry(finding: Finding, now: float) -> Entry:
         fingerprint=leak.fingerprint,
         site=_frame(leak.where),
         stack=[_frame(frame) for frame in leak.stack],
-        owner=_owner(leak.owner),
+        owner=leak.owner.as_dict(),
         resolved=finding.resolved,
         holds=list(leak.holds),
         **_ids(leak.owner.span),
@@ -140,16 +140,6 @@ def _ids(span: SpanContext | None) -> dict[str, str | None]:
     return {
         "trace_id": format_trace_id(span.trace_id) if span else None,
         "span_id": format_span_id(span.span_id) if span else None,
-    }
-
-
-def _owner(owner: Owner) -> dict[str, str | None]:
-    return {
-        "spider": owner.spider,
-        "run_id": owner.run_id,
-        "task": owner.task,
-        "thread": owner.thread,
-        "scope": owner.scope,
     }
 
 
