@@ -28,6 +28,7 @@ from crawlo_otel_leaks.runs import Runs
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.swift import accelerate
 from crawlo_otel_leaks.tracker import BRIEF, Tracker
 from crawlo_otel_leaks.vitals import Vitals
 
@@ -56,6 +57,7 @@ class Runtime:
         self.settings = settings
         sites, brief = Sites(settings.stack_depth, full=settings.level == "full"), min(BRIEF, settings.hold_min)
         self.tracker = Tracker(sites, clock, capture_paths=settings.capture_paths, brief=brief)
+        self.accelerated = settings.accelerator and accelerate(self.tracker)
         self.endpoint = Endpoint()
         self.vitals = Vitals(self.tracker, own=self.endpoint.descriptors)
         self.growth = Growth(settings.memory_window)

@@ -151,6 +151,7 @@ class Settings:
     memory_window: float = _knob(0.0, _seconds(0.0))
     top: bool = _knob(default=True, read=_flag)
     capture_paths: bool = _knob(default=True, read=_flag)
+    accelerator: bool = _knob(default=True, read=_flag)
 
     @property
     def active(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from crawlo_otel_leaks.model import Frame, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import CodeType, FrameType
     from typing import Any
 
@@ -57,8 +57,10 @@ class Sites:
     """Interns the stacks of callers; every memory in it is bounded."""
 
     def __init__(self, depth: int = 20, *, full: bool = False, libraries: tuple[str, ...] = ()) -> None:
-        self._depth = depth
-        self._full = full
+        self.depth = depth
+        self.full = full
+        self.forgetters: list[Callable[[], None]] = []
+        """Called before the memory starts afresh, for those who remember what it told."""
         self._plumbing = _LIBRARIES + tuple(name + os.sep for name in libraries)
         self._roles: dict[int, int] = {}
         self._codes: list[CodeType] = []
@@ -70,7 +72,7 @@ class Sites:
     @property
     def rate(self) -> float:
         """Part of the acquisitions at well-known sites whose whole stack is taken, 0 to 1."""
-        return 1.0 if self._full else 1 / EVERY
+        return 1.0 if self.full else 1 / EVERY
 
     def hide(self, library: str) -> None:
         """Treat the frames of a watched library as plumbing: a site names who called it."""
@@ -104,8 +106,8 @@ class Sites:
             step = step.f_back
         site = self._sites.get(tuple(key)) or self._new(tuple(key), frame)
         site.acquired = count = site.acquired + 1
-        if self._full or site.leaked or count <= FIRST or not count % EVERY:
-            return site, self._walk(frame, self._depth) or site.frames
+        if self.full or site.leaked or count <= FIRST or not count % EVERY:
+            return site, self._walk(frame, self.depth) or site.frames
         return site, None
 
     def of(self, steps: Stack, kind: str = "") -> tuple[Site, Stack]:
@@ -139,7 +141,7 @@ class Sites:
         near = user or raw[:1]
         frames = tuple((step.f_code, step.f_lasti) for step in near)
         site = Site(frames, tuple(str(step.f_globals.get("__name__")) for step in near))
-        site.sample = self._walk(frame, self._depth) or frames
+        site.sample = self._walk(frame, self.depth) or frames
         site.process = _is_process_wide(near, raw)
         if len(key) > 1:
             self._sites[key] = site
@@ -186,6 +188,8 @@ class Sites:
         return _PLUMBING if os.path.realpath(name).startswith(_STDLIB) else _USER
 
     def _forget(self) -> None:
+        for forget in self.forgetters:
+            forget()
         self._sites, self._roles, self._codes = {}, {}, []
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
 
@@ -30,8 +30,8 @@ COUNTED: Final = 50_000
 """Brief holds of a kind kept for the histogram between two ticks; older ones are dropped and counted."""
 _logger = logging.getLogger("crawlo_otel_leaks")
 # The context variable itself, where OpenTelemetry keeps its context in one: two calls fewer for each acquisition.
-_variable = getattr(_RUNTIME_CONTEXT, "_current_context", None)
-_context: Callable[[], Mapping[str, object]] = get_current if _variable is None else _variable.get
+CONTEXT: Final = getattr(_RUNTIME_CONTEXT, "_current_context", None)
+_context: Callable[[], Mapping[str, object]] = get_current if CONTEXT is None else CONTEXT.get
 
 
 class Tracker:
@@ -65,6 +65,10 @@ class Tracker:
         """What instrumentors do at each tick ..."""
         self.resets: list[Callable[[], None]] = []
         """... and what they forget in a forked child."""
+        self.note_task: Callable[[dict[int, Any], object, object, int], None] | None = None
+        """Notes a new task of a loop, and so many frames of its maker, in C; None where that is not to be had."""
+        self.stand: Callable[..., Any] | None = None
+        """Makes what stands in front of a function, and tells what it returned, in C; None where ..."""
         self.closed = False
         self.dropped = 0
         self.ignored = 0

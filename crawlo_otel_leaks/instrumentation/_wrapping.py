@@ -162,7 +162,9 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
     def _stand(self, original: Callable[..., Any], point: Point) -> Callable[..., Any]:
         if not point.direct:
             return Stand(original, point, self._live)
-        made: Callable[..., Any] = functools.wraps(original)(point.wrapper(original, self._live))
+        made: Callable[..., Any] = point.wrapper(original, self._live)
+        if getattr(made, "__wrapped__", None) is not original:  # one of Python's functions
+            functools.update_wrapper(made, original)
         return made
 
     def _uninstrument(self, **kwargs: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import os
 import sys
 from io import FileIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import blame, semconv
 from crawlo_otel_leaks.instrumentation import async_files
@@ -28,16 +29,18 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.tracker import Tracker
 
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
+PLAIN: Final = 2
+"""Positional arguments of a plain call; the third is `buffering`."""
 _PARAMETERS = ("file", "mode", "buffering", "encoding", "errors", "newline", "closefd", "opener")
 _SOUND_MODES = [sorted("b" + letter) for letter in "rwax"]
 
 
 def _opener(tracker: Tracker) -> Callable[..., Any]:
-    acquire, text, fileio = tracker.acquire, io.TextIOWrapper, FileIO
+    watch = _watcher(tracker)
 
     def tracked_open(wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
-        if len(args) > 2 or "buffering" in kwargs:  # noqa: PLR2004  (the third argument is buffering)
+        if len(args) > PLAIN or "buffering" in kwargs:
             arguments = _unbuffered_arguments(args, kwargs)
             if arguments is not None:
                 return _open_unbuffered(tracker, arguments)
@@ -46,18 +49,47 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
         except OSError as error:
             _explain(tracker, error)
             raise
+        watch(file)
+        return file
+
+    return tracked_open
+
+
+def _opener_in_c(tracker: Tracker, stand: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what makes the same of it in C: an `open` of the right type, and no frame of ours below it."""
+    long_way, watch = _opener(tracker), _watcher(tracker)
+
+    def stand_for(original: Any, live: list[bool]) -> Any:
+        return stand(
+            wrapped=original,
+            live=live,
+            note=watch,
+            refused=functools.partial(_explain, tracker),
+            long_way=long_way,
+            most=PLAIN,
+            keyword="buffering",
+            place="builtins:open",
+        )
+
+    return stand_for
+
+
+def _watcher(tracker: Tracker) -> Callable[[Any], None]:
+    acquire, text, fileio = tracker.acquire, io.TextIOWrapper, FileIO
+
+    def watch(file: Any) -> None:
+        """Hold a file that was opened two frames, or in C one frame, above."""
         try:
             buffer = file.buffer if type(file) is text else file
             raw = buffer.raw
             if type(raw) is fileio and raw.closefd:
                 handle = FileHandle(semconv.FILE)
-                if acquire(handle, _getframe().f_back) is not None:
+                if acquire(handle, _getframe(1)) is not None:
                     handle.attach(tracker, file, buffer, raw)
         except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
             tracker.fail("open", error)
-        return file
 
-    return tracked_open
+    return watch
 
 
 def _explain(tracker: Tracker, error: OSError) -> None:
@@ -152,12 +184,12 @@ class FilesInstrumentor(Instrumentor):
         gc.callbacks.append(note_collection)
         for library in async_files.LIBRARIES:
             tracker.sites.hide(library)
-        opener = _opener(tracker)
+        opener = _opener(tracker) if tracker.stand is None else _opener_in_c(tracker, tracker.stand)
         names = [("builtins", "open"), ("io", "open"), ("aiofiles.threadpool", "sync_open")]
         if sys.version_info < (3, 11):
             names.append(("pathlib", "_NormalAccessor.open"))  # it keeps io.open as it was at import
         return [
-            *(Point(module, path, opener) for module, path in names),
+            *(Point(module, path, opener, direct=tracker.stand is not None) for module, path in names),
             *_temporary_points(tracker),
             *async_files.points(tracker, _find),
         ]

@@ -110,7 +110,7 @@ class Tasks(Runners[TaskHandle]):
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
         current, context, scope, here = current_task, _context(), current_scope.get, this_thread
-        create, root = _CREATE, _ROOT
+        create, root, note = _CREATE, _ROOT, self.tracker.note_task
 
         def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
             if kwargs:
@@ -121,23 +121,26 @@ class Tasks(Runners[TaskHandle]):
                 task = original(loop, coro, name=name)
             if live:
                 try:
-                    frame: Any = getframe(1)
-                    if frame.f_code is create:
-                        frame = frame.f_back
-                    below, frame = frame, frame.f_back
-                    above = frame is None or frame.f_code is root or _above(frame)
-                    by = current(loop)
-                    notes[id(task)] = (
-                        ref(task),
-                        clock(),
-                        context(),
-                        by and ref(by),
-                        scope(),
-                        here.owner,
-                        below.f_code,
-                        below.f_lasti,
-                        above,
-                    )
+                    if note is None:
+                        frame: Any = getframe(1)
+                        if frame.f_code is create:
+                            frame = frame.f_back
+                        below, frame = frame, frame.f_back
+                        above = frame is None or frame.f_code is root or _above(frame)
+                        by = current(loop)
+                        notes[id(task)] = (
+                            ref(task),
+                            clock(),
+                            context(),
+                            by and ref(by),
+                            scope(),
+                            here.owner,
+                            below.f_code,
+                            below.f_lasti,
+                            above,
+                        )
+                    else:
+                        note(notes, task, loop, REACH)
                     if task._source_traceback:  # noqa: SLF001  (there in debug mode)
                         _hide(task)
                 except Exception as error:  # noqa: BLE001  (the host has its task)

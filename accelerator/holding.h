@@ -1,0 +1,200 @@
+/* What Tracker.locate, hold and release do. */
+#ifndef HOLDING_H
+#define HOLDING_H
+
+#include "sites.h"
+
+/* OpenTelemetry's current context, the caller's reference. */
+static PyObject *context_of(Swift *self) {
+    if (self->context == Py_None) return PyObject_CallNoArgs(self->get_context);
+    PyObject *context = NULL;
+    if (PyContextVar_Get(self->context, NULL, &context) < 0) return NULL;
+    return context == NULL ? Py_NewRef(Py_None) : context;
+}
+
+/* What a context has under a key, borrowed; NULL where it has none, or with an exception. */
+static inline PyObject *within(PyObject *context, PyObject *key) {
+    return PyDict_Check(context) ? PyDict_GetItemWithError(context, key) : NULL;
+}
+
+static int is_ignored(Swift *self, PyObject *context) {
+    PyObject *suppressed = within(context, self->suppress_key);
+    if (suppressed == NULL && PyErr_Occurred()) return -1;
+    int ignored = suppressed == NULL ? 0 : PyObject_IsTrue(suppressed);
+    if (ignored) return ignored;
+    PyObject *closed = PyObject_GetAttr(self->tracker, closed_name);
+    if (closed == NULL) return -1;
+    ignored = PyObject_IsTrue(closed);
+    Py_DECREF(closed);
+    return ignored;
+}
+
+static int ignore(Swift *self) {
+    PyObject *ignored = PyObject_GetAttr(self->tracker, ignored_name);
+    if (ignored == NULL) return -1;
+    PyObject *one = PyLong_FromLong(1), *more = one == NULL ? NULL : PyNumber_Add(ignored, one);
+    int done = more == NULL ? -1 : PyObject_SetAttr(self->tracker, ignored_name, more);
+    Py_DECREF(ignored);
+    Py_XDECREF(one);
+    Py_XDECREF(more);
+    return done;
+}
+
+/* As owner.this_span: the caller's reference. */
+static PyObject *span_of(Swift *self, PyObject *context) {
+    PyObject *span = within(context, self->span_key);
+    if (span == NULL) return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    if ((PyObject *)Py_TYPE(span) == self->plain_span) return PyObject_CallOneArg(self->this_span, context);
+    PyObject *caller = NULL;
+    int has = look_up(span, self->caller, &caller);
+    if (has == 0) return Py_NewRef(span);
+    Py_XDECREF(caller);
+    return has < 0 ? NULL : PyObject_CallOneArg(self->this_span, context);
+}
+
+/* The running task, None outside of one; the caller's reference. */
+static PyObject *task_of(Swift *self) {
+    PyObject *loop = PyObject_CallNoArgs(self->running_loop);
+    if (loop == NULL || loop == Py_None) return loop;
+    PyObject *task = PyObject_CallOneArg(self->current_task, loop);
+    Py_DECREF(loop);
+    return task;
+}
+
+static int note_task(Swift *self, PyObject *handle) {
+    PyObject *task = task_of(self);
+    if (task == NULL) return -1;
+    if (task == Py_None) {
+        put(handle, self->handle_task_name, Py_NewRef(Py_None));
+        put(handle, self->handle_task, task);
+        return 0;
+    }
+    PyObject *reference = PyWeakref_NewRef(task, NULL);
+    PyObject *name = reference == NULL ? NULL : PyObject_CallMethodNoArgs(task, get_name_name);
+    Py_DECREF(task);
+    if (name == NULL) {
+        Py_XDECREF(reference);
+        return -1;
+    }
+    put(handle, self->handle_task, reference);
+    put(handle, self->handle_task_name, name);
+    return 0;
+}
+
+static int note_owner(Swift *self, PyObject *handle, PyObject *context) {
+    PyObject *span = span_of(self, context);
+    if (span == NULL) return -1;
+    put(handle, self->handle_span, span);
+    if (note_task(self, handle) < 0) return -1;
+    PyObject *thread = PyObject_GetAttr(self->this_thread, owner_name), *scope = NULL;
+    if (thread == NULL) return -1;
+    put(handle, self->handle_thread, thread);
+    if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return -1;
+    put(handle, self->handle_scope, scope == NULL ? Py_NewRef(Py_None) : scope);
+    return 0;
+}
+
+static int note_site(Swift *self, PyObject *handle, PyObject *frame) {
+    PyObject *kind = get(handle, self->handle_kind), *site = NULL, *stack = NULL;
+    if (kind == NULL) {
+        PyErr_SetString(PyExc_TypeError, "a handle without a kind found");
+        return -1;
+    }
+    if (site_at(self, frame, kind, &site, &stack) < 0) return -1;
+    PyObject *process = get(site, self->site_process);
+    put(handle, self->handle_process, Py_NewRef(process == NULL ? Py_False : process));
+    put(handle, self->handle_stack, stack);
+    put(handle, self->handle_site, site);
+    return 0;
+}
+
+/* As Tracker.locate: 1 located, 0 ignored, -1 with an exception. */
+static int located(Swift *self, PyObject *handle, PyObject *frame) {
+    if (!is_handle(self, handle)) return -1;
+    if (!PyFrame_Check(frame)) return frame == Py_None ? ignore(self) : (PyErr_SetString(PyExc_TypeError, "a frame, or None, expected"), -1);
+    PyObject *context = context_of(self);
+    if (context == NULL) return -1;
+    int done = is_ignored(self, context);
+    if (done == 0) done = note_site(self, handle, frame) < 0 || note_owner(self, handle, context) < 0 ? -1 : 1;
+    else if (done > 0) done = ignore(self);
+    Py_DECREF(context);
+    return done;
+}
+
+/* What the tracker's clock says; it is asked for each time, because a test may change it. */
+static PyObject *now_of(Swift *self) {
+    PyObject *clock = PyObject_GetAttr(self->tracker, clock_name);
+    PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
+    Py_XDECREF(clock);
+    return now;
+}
+
+static int brief_of(Swift *self, double *brief) {
+    PyObject *value = PyObject_GetAttr(self->tracker, brief_name);
+    if (value == NULL) return -1;
+    *brief = PyFloat_AsDouble(value);
+    Py_DECREF(value);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
+
+/* As Tracker.hold. */
+static int held(Swift *self, PyObject *handle) {
+    PyObject *site = get(handle, self->handle_site);
+    PyObject *shelf = PyDict_GetItemWithError(self->young, get(handle, self->handle_kind));
+    if (site == NULL || shelf == NULL) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a handle that was located expected");
+        return -1;
+    }
+    PyObject *now = now_of(self);
+    if (now == NULL) return -1;
+    put(handle, self->handle_acquired_at, now);
+    put(site, self->site_latest, Py_NewRef(handle));
+    return PyDict_SetItem(shelf, handle, Py_None);
+}
+
+/* Count a hold that is too short to be judged; 0 where the long way is to be gone. */
+static int counted(Swift *self, PyObject *handle, PyObject *kind, double duration) {
+    PyObject *site = get(handle, self->handle_site), *kept = PyDict_GetItemWithError(self->brief_holds, kind);
+    PyObject *holds = site == NULL ? NULL : get(site, self->site_holds);
+    if (kept == NULL || holds == NULL || holds == Py_None || PyObject_Size(kept) >= self->counted) return PyErr_Occurred() ? -1 : 0;
+    PyObject *value = PyFloat_FromDouble(duration);
+    if (value == NULL) return -1;
+    PyObject *done = count_up(holds, self->holds_brief) < 0 ? NULL : PyObject_CallMethodOneArg(kept, append_name, value);
+    Py_DECREF(value);
+    if (done == NULL) return -1;
+    Py_DECREF(done);
+    return 1;
+}
+
+/* Release a brief hold; 0 where it is none, or the first of its site, and nothing was done yet. */
+static int gave_back_briefly(Swift *self, PyObject *handle) {
+    PyObject *released_at = get(handle, self->handle_released_at), *acquired_at = get(handle, self->handle_acquired_at);
+    PyObject *kind = get(handle, self->handle_kind);
+    PyObject *shelf = kind == NULL ? NULL : PyDict_GetItemWithError(self->young, kind);
+    if (released_at != Py_None || acquired_at == NULL || shelf == NULL) return PyErr_Occurred() ? -1 : 0;
+    int young = PyDict_Contains(shelf, handle);
+    if (young <= 0) return young;
+    PyObject *now = now_of(self);
+    if (now == NULL) return -1;
+    double brief = 0, duration = seconds(now) - seconds(acquired_at);
+    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? counted(self, handle, kind, duration) : 0;
+    if (done <= 0) {
+        Py_DECREF(now);
+        return done;
+    }
+    put(handle, self->handle_released_at, now);
+    return PyDict_DelItem(shelf, handle) < 0 ? -1 : 1;
+}
+
+/* As Tracker.release, which does what is left. */
+static int gave_back(Swift *self, PyObject *handle) {
+    if (!is_handle(self, handle)) return -1;
+    int done = gave_back_briefly(self, handle);
+    if (done) return done;
+    PyObject *rest = PyObject_CallOneArg(self->release, handle);
+    Py_XDECREF(rest);
+    return rest == NULL ? -1 : 1;
+}
+#endif

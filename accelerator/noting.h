@@ -1,0 +1,76 @@
+/* What is noted of a task when it is made: the tuple of tasks.py. */
+#ifndef NOTING_H
+#define NOTING_H
+
+#include "holding.h"
+
+/* The frames above, as pairs; True where there are none. */
+static PyObject *above(Step *step, PyObject *root, Py_ssize_t reach) {
+    PyObject *stack[16];
+    Py_ssize_t count = 0, most = reach < 16 ? reach : 16;
+    for (; step != NULL && code_of(step) != root && count < most; step = back(step)) {
+        stack[count] = pair(code_of(step), instruction_of(step));
+        if (stack[count] == NULL) {
+            while (count) Py_DECREF(stack[--count]);
+            return NULL;
+        }
+        count++;
+    }
+    if (count == 0) Py_RETURN_TRUE;
+    PyObject *whole = PyTuple_New(count);
+    for (Py_ssize_t at = 0; at < count; at++) {
+        if (whole != NULL) PyTuple_SET_ITEM(whole, at, stack[at]);
+        else Py_DECREF(stack[at]);
+    }
+    return whole;
+}
+
+/* Who calls the stand for create_task, which is the newest frame; NULL where nobody does. */
+static Step *maker_of(Swift *self) {
+    Step *step = running();
+    if (step != NULL) step = back(step);
+    if (step != NULL && code_of(step) == self->create_task) step = back(step);
+    return step;
+}
+
+static PyObject *reference_to_running(Swift *self, PyObject *loop) {
+    PyObject *task = PyObject_CallOneArg(self->current_task, loop);
+    if (task == NULL || task == Py_None) return task;
+    PyObject *reference = PyWeakref_NewRef(task, NULL);
+    Py_DECREF(task);
+    return reference;
+}
+
+/* What is noted, one reference each; all of them, or NULL with an exception. */
+static PyObject *note_of(Swift *self, PyObject *task, PyObject *loop, Step *step, Py_ssize_t reach) {
+    PyObject *scope = NULL;
+    PyObject *note = PyTuple_New(9);
+    if (note == NULL || PyContextVar_Get(self->scope, NULL, &scope) < 0) goto failed;
+    PyTuple_SET_ITEM(note, 4, scope == NULL ? Py_NewRef(Py_None) : scope);
+    PyTuple_SET_ITEM(note, 6, Py_NewRef(code_of(step)));
+    if ((PyTuple_GET_ITEM(note, 0) = PyWeakref_NewRef(task, NULL)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 1) = now_of(self)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 2) = context_of(self)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 3) = reference_to_running(self, loop)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 5) = PyObject_GetAttr(self->this_thread, owner_name)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 7) = PyLong_FromLong(instruction_of(step))) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 8) = above(back(step), self->root, reach)) == NULL) goto failed;
+    return note;
+failed:
+    Py_XDECREF(note);
+    return NULL;
+}
+
+static PyObject *noted(Swift *self, PyObject *notes, PyObject *task, PyObject *loop, Py_ssize_t reach) {
+    Step *step = maker_of(self);
+    if (step == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no frame found that makes the task, one expected");
+        return NULL;
+    }
+    PyObject *note = note_of(self, task, loop, step, reach), *key = note == NULL ? NULL : PyLong_FromVoidPtr(task);
+    int done = key == NULL ? -1 : PyDict_SetItem(notes, key, note);
+    Py_XDECREF(key);
+    Py_XDECREF(note);
+    return done < 0 ? NULL : Py_NewRef(Py_None);
+}
+#endif

@@ -1,0 +1,202 @@
+/* The hot path of crawlo_otel_leaks in C: the same answers as the Python it stands for, sooner. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#ifdef Py_GIL_DISABLED
+#error "crawlo-otel-leaks-accelerator needs the interpreter lock"
+#endif
+
+#include "noting.h"
+#include "stand.h"
+
+/* Whether it still has its parts: the collector takes them before it takes what may still call us. */
+static int whole(Swift *self) {
+    if (self->holds_type != NULL) return 1;
+    PyErr_SetString(PyExc_RuntimeError, "called while it is being collected");
+    return 0;
+}
+
+static int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
+    if (found == expected) return whole(self);
+    PyErr_Format(PyExc_TypeError, "%s: %zd arguments found, %zd expected", name, found, expected);
+    return 0;
+}
+
+static PyObject *swift_at(Swift *self, PyObject *const *args, Py_ssize_t count) {
+    PyObject *site = NULL, *stack = NULL;
+    if (!arguments(self, "at", count, 2)) return NULL;
+    if (!PyFrame_Check(args[0])) return PyErr_Format(PyExc_TypeError, "%s found, a frame expected", Py_TYPE(args[0])->tp_name);
+    if (site_at(self, args[0], args[1], &site, &stack) < 0) return NULL;
+    PyObject *both = PyTuple_Pack(2, site, stack);
+    Py_DECREF(site);
+    Py_DECREF(stack);
+    return both;
+}
+
+static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
+    if (!arguments(self, "locate", count, 2)) return NULL;
+    int done = located(self, args[0], args[1]);
+    return done < 0 ? NULL : Py_NewRef(done ? args[0] : Py_None);
+}
+
+static PyObject *swift_acquire(Swift *self, PyObject *const *args, Py_ssize_t count) {
+    if (!arguments(self, "acquire", count, 2)) return NULL;
+    int done = located(self, args[0], args[1]);
+    if (done < 0 || (done && held(self, args[0]) < 0)) return NULL;
+    return Py_NewRef(done ? args[0] : Py_None);
+}
+
+static PyObject *swift_hold(Swift *self, PyObject *handle) {
+    return !whole(self) || !is_handle(self, handle) || held(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *swift_release(Swift *self, PyObject *handle) {
+    return !whole(self) || gave_back(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *swift_note(Swift *self, PyObject *const *args, Py_ssize_t count) {
+    if (!arguments(self, "note", count, 4)) return NULL;
+    if (!PyDict_CheckExact(args[0])) return PyErr_Format(PyExc_TypeError, "%s found, a dict expected", Py_TYPE(args[0])->tp_name);
+    Py_ssize_t reach = PyLong_AsSsize_t(args[3]);
+    return reach == -1 && PyErr_Occurred() ? NULL : noted(self, args[0], args[1], args[2], reach);
+}
+
+static PyObject *swift_forget(Swift *self, PyObject *Py_UNUSED(none)) {
+    forget_all(&self->memory);
+    Py_RETURN_NONE;
+}
+
+/* -- one object for each tracker -- */
+
+/* A reference to what is given under a name; NULL with an exception. */
+static PyObject *given(PyObject *parts, const char *name) {
+    PyObject *part = PyDict_GetItemString(parts, name);
+    if (part == NULL) return PyErr_Format(PyExc_TypeError, "%s is missing", name);
+    return Py_NewRef(part);
+}
+
+static Py_ssize_t given_number(PyObject *parts, const char *name) {
+    PyObject *part = given(parts, name);
+    if (part == NULL) return -1;
+    Py_ssize_t number = PyNumber_AsSsize_t(part, PyExc_OverflowError);
+    Py_DECREF(part);
+    return number;
+}
+
+static int find_slots(Swift *self) {
+    PyTypeObject *type;
+    if (!PyType_Check(self->handle_type) || !PyType_Check(self->site_type) || !PyType_Check(self->holds_type)) {
+        PyErr_SetString(PyExc_TypeError, "handle_type, site_type and holds_type are expected to be classes");
+        return -1;
+    }
+    type = (PyTypeObject *)self->handle_type;
+#define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
+    HANDLE_SLOTS(SLOT)
+#undef SLOT
+    type = (PyTypeObject *)self->site_type;
+#define SLOT(name) if ((self->site_##name = slot(type, #name)) < 0) return -1;
+    SITE_SLOTS(SLOT)
+#undef SLOT
+    return (self->holds_brief = slot((PyTypeObject *)self->holds_type, "brief")) < 0 ? -1 : 0;
+}
+
+static int find_numbers(Swift *self, PyObject *parts) {
+#define NUMBER(name) self->name = given_number(parts, #name);
+    NUMBER(counted) NUMBER(first) NUMBER(every) NUMBER(depth) NUMBER(near_count) NUMBER(full)
+#undef NUMBER
+    if (PyErr_Occurred()) return -1;
+    if (self->near_count < 1 || self->near_count > NEAR_MOST || self->every < 1) {
+        PyErr_Format(PyExc_ValueError, "near_count %zd found, 1 to %d expected", self->near_count, NEAR_MOST);
+        return -1;
+    }
+    return 0;
+}
+
+static int fill(Swift *self, PyObject *parts) {
+#define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
+    PARTS(PART)
+#undef PART
+    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds)) {
+        PyErr_SetString(PyExc_TypeError, "young and brief_holds are expected to be dictionaries");
+        return -1;
+    }
+    return find_slots(self) < 0 ? -1 : find_numbers(self, parts);
+}
+
+static int swift_traverse(Swift *self, visitproc visit, void *arg) {
+#define PART(name) Py_VISIT(self->name);
+    PARTS(PART)
+#undef PART
+    return visit_all(&self->memory, visit, arg);
+}
+
+static int swift_clear(Swift *self) {
+#define PART(name) Py_CLEAR(self->name);
+    PARTS(PART)
+#undef PART
+    forget_all(&self->memory);
+    return 0;
+}
+
+static void swift_dealloc(Swift *self) {
+    PyObject_GC_UnTrack(self);
+    swift_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+/* There is none without its parts: no method needs to ask for each. */
+static PyObject *swift_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
+    if (PyTuple_GET_SIZE(args) || parts == NULL) {
+        PyErr_SetString(PyExc_TypeError, "keywords alone are expected");
+        return NULL;
+    }
+    Swift *self = (Swift *)type->tp_alloc(type, 0);
+    if (self != NULL && fill(self, parts) < 0) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+#define FAST(name) {#name, (PyCFunction)(void (*)(void))swift_##name, METH_FASTCALL, NULL}
+static PyMethodDef methods[] = {
+    FAST(at), FAST(locate), FAST(acquire), FAST(note),
+    {"hold", (PyCFunction)swift_hold, METH_O, NULL},
+    {"release", (PyCFunction)swift_release, METH_O, NULL},
+    {"forget", (PyCFunction)swift_forget, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyTypeObject Swift_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Swift",
+    .tp_doc = "What Tracker and Sites do for each acquire and release, with the parts of one tracker.",
+    .tp_basicsize = sizeof(Swift),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = swift_new,
+    .tp_traverse = (traverseproc)swift_traverse,
+    .tp_clear = (inquiry)swift_clear,
+    .tp_dealloc = (destructor)swift_dealloc,
+    .tp_methods = methods,
+};
+
+static int make_names(void) {
+#define NAME(variable, text) if ((variable = PyUnicode_InternFromString(text)) == NULL) return -1;
+    NAME(closed_name, "closed") NAME(ignored_name, "ignored") NAME(classify_name, "_classify") NAME(at_name, "at")
+    NAME(get_name_name, "get_name") NAME(append_name, "append") NAME(owner_name, "owner") NAME(clock_name, "clock") NAME(brief_name, "brief")
+    NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
+#undef NAME
+    return 0;
+}
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "crawlo_otel_leaks_accelerator", .m_doc = "The hot path of crawlo_otel_leaks, in C.", .m_size = -1,
+};
+
+PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
+    if (make_names() < 0 || PyType_Ready(&Swift_Type) < 0 || PyType_Ready(&Stand_Type) < 0) return NULL;
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL || PyModule_AddObjectRef(module, "Swift", (PyObject *)&Swift_Type) < 0 ||
+        PyModule_AddObjectRef(module, "Stand", (PyObject *)&Stand_Type) < 0) {
+        Py_XDECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,55 @@
+/* What the functions here are given once, and keep: the tracker's parts, and where its classes have their slots. */
+#ifndef SWIFT_H
+#define SWIFT_H
+
+#include <Python.h>
+#include "memory.h"
+#include "slots.h"
+
+/* Every object that is kept, by the name it is given under. */
+#define PARTS(PART) \
+    PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
+    PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
+    PART(running_loop) PART(current_task) PART(this_thread) PART(scope) PART(create_task) PART(root) \
+    PART(handle_type) PART(site_type) PART(holds_type)
+
+#define HANDLE_SLOTS(SLOT) \
+    SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
+    SLOT(process) SLOT(shared) SLOT(part_of) SLOT(acquired_at) SLOT(released_at)
+
+#define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
+
+typedef struct {
+    PyObject_HEAD
+#define PART(name) PyObject *name;
+    PARTS(PART)
+#undef PART
+    Py_ssize_t counted, first, every, depth, near_count, full;
+    Memory memory;
+#define SLOT(name) Py_ssize_t handle_##name;
+    HANDLE_SLOTS(SLOT)
+#undef SLOT
+#define SLOT(name) Py_ssize_t site_##name;
+    SITE_SLOTS(SLOT)
+#undef SLOT
+    Py_ssize_t holds_brief;
+} Swift;
+
+static PyObject *closed_name, *ignored_name, *classify_name, *at_name, *get_name_name, *append_name,
+    *owner_name, *clock_name, *brief_name;
+
+static inline int is_handle(Swift *self, PyObject *thing) {
+    if (PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;
+    PyErr_Format(PyExc_TypeError, "%s found, a handle expected", Py_TYPE(thing)->tp_name);
+    return 0;
+}
+
+/* 1 with a reference, 0 without one, -1 with an exception. */
+static inline int look_up(PyObject *thing, PyObject *name, PyObject **found) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyObject_GetOptionalAttr(thing, name, found);
+#else
+    return _PyObject_LookupAttr(thing, name, found);
+#endif
+}
+#endif

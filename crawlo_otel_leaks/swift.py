@@ -1,0 +1,69 @@
+"""The hot path in C, where `crawlo-otel-leaks-accelerator` is installed: it answers as the tracker's own methods do."""
+
+from __future__ import annotations
+
+import importlib
+from asyncio import events, tasks
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
+from opentelemetry.trace import NonRecordingSpan
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from crawlo_otel_leaks import sites, tracker
+from crawlo_otel_leaks.holds import Holds
+from crawlo_otel_leaks.model import Handle, Site
+from crawlo_otel_leaks.owner import CALLER, current_scope, current_task, running_loop, this_span, this_thread
+
+if TYPE_CHECKING:
+    from crawlo_otel_leaks.tracker import Tracker
+
+MODULE: Final = "crawlo_otel_leaks_accelerator"
+
+
+def accelerate(own: Tracker) -> bool:
+    """Let a tracker acquire and release in C; False, and all as it was, where that is not to be had."""
+    try:
+        module = importlib.import_module(MODULE)
+        made = module.Swift(**_parts(own))
+    except ImportError:
+        return False
+    except Exception as error:  # noqa: BLE001  (another release of it; Python does the same, later)
+        own.fail(MODULE, error)
+        return False
+    own.locate, own.acquire, own.hold, own.release = made.locate, made.acquire, made.hold, made.release  # type: ignore[method-assign]
+    own.note_task, own.stand = made.note, module.Stand
+    own.sites.forgetters.append(made.forget)
+    return True
+
+
+def _parts(own: Tracker) -> dict[str, Any]:
+    return {
+        "tracker": own,
+        "sites": own.sites,
+        "young": own.young,
+        "brief_holds": own.brief_holds,
+        "release": own.release,
+        "context": tracker.CONTEXT,
+        "get_context": get_current,
+        "suppress_key": _SUPPRESS_INSTRUMENTATION_KEY,
+        "span_key": _SPAN_KEY,
+        "caller": CALLER,
+        "plain_span": NonRecordingSpan,
+        "this_span": this_span,
+        "running_loop": running_loop,
+        "current_task": current_task,
+        "this_thread": this_thread,
+        "scope": current_scope,
+        "create_task": tasks.create_task.__code__,
+        "root": events.Handle._run.__code__,  # noqa: SLF001  (where asyncio's stacks begin)
+        "handle_type": Handle,
+        "site_type": Site,
+        "holds_type": Holds,
+        "counted": tracker.COUNTED,
+        "first": sites.FIRST,
+        "every": sites.EVERY,
+        "near_count": sites.NEAR,
+        "depth": own.sites.depth,
+        "full": own.sites.full,
+    }
