@@ -108,10 +108,14 @@ static int note_site(Swift *self, PyObject *handle, PyObject *frame) {
     return 0;
 }
 
-/* As Tracker.locate: 1 located, 0 ignored, -1 with an exception. */
+/* As Tracker.locate, in the running frame where none is given: 1 located, 0 ignored, -1 with an exception. */
 static int located(Swift *self, PyObject *handle, PyObject *frame) {
     if (!is_handle(self, handle)) return -1;
-    if (!PyFrame_Check(frame)) return frame == Py_None ? ignore(self) : (PyErr_SetString(PyExc_TypeError, "a frame, or None, expected"), -1);
+    if (frame == Py_None) return ignore(self);
+    if (frame != NULL && !PyFrame_Check(frame)) {
+        PyErr_Format(PyExc_TypeError, "%s found, a frame, or None, expected", Py_TYPE(frame)->tp_name);
+        return -1;
+    }
     PyObject *context = context_of(self);
     if (context == NULL) return -1;
     int done = is_ignored(self, context);

@@ -71,6 +71,7 @@ static PyObject *walk(Swift *self, Step *step) {
 
 /* Ask Sites.at itself; both references are the caller's. */
 static int ask(Swift *self, PyObject *frame, PyObject *kind, PyObject **site, PyObject **stack) {
+    if (frame == NULL) frame = (PyObject *)PyEval_GetFrame();
     PyObject *told = PyObject_CallMethodObjArgs(self->sites, at_name, frame, kind, NULL);
     if (told == NULL) return -1;
     if (!PyTuple_CheckExact(told) || PyTuple_GET_SIZE(told) != 2 ||
@@ -96,9 +97,10 @@ static Py_ssize_t count_up(PyObject *object, Py_ssize_t offset) {
     return count + 1;
 }
 
-/* As Sites.at: the site, and its stack or None. Both references are the caller's; -1 with an exception. */
+/* As Sites.at, of the running frame where none is given: the site, and its stack or None. Both references are the
+   caller's; -1 with an exception. */
 static int site_at(Swift *self, PyObject *frame, PyObject *kind, PyObject **site, PyObject **stack) {
-    Step *step = begin(frame);
+    Step *step = frame == NULL ? running() : begin(frame);
     if (step == NULL) return ask(self, frame, kind, site, stack);
     Key key;
     if (key_of(self, step, kind, &key) < 0) return -1;

@@ -8,13 +8,7 @@
 
 #include "noting.h"
 #include "stand.h"
-
-/* Whether it still has its parts: the collector takes them before it takes what may still call us. */
-static int whole(Swift *self) {
-    if (self->holds_type != NULL) return 1;
-    PyErr_SetString(PyExc_RuntimeError, "called while it is being collected");
-    return 0;
-}
+#include "files.h"
 
 static int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
     if (found == expected) return whole(self);
@@ -67,13 +61,6 @@ static PyObject *swift_forget(Swift *self, PyObject *Py_UNUSED(none)) {
 }
 
 /* -- one object for each tracker -- */
-
-/* A reference to what is given under a name; NULL with an exception. */
-static PyObject *given(PyObject *parts, const char *name) {
-    PyObject *part = PyDict_GetItemString(parts, name);
-    if (part == NULL) return PyErr_Format(PyExc_TypeError, "%s is missing", name);
-    return Py_NewRef(part);
-}
 
 static Py_ssize_t given_number(PyObject *parts, const char *name) {
     PyObject *part = given(parts, name);
@@ -146,10 +133,7 @@ static void swift_dealloc(Swift *self) {
 
 /* There is none without its parts: no method needs to ask for each. */
 static PyObject *swift_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
-    if (PyTuple_GET_SIZE(args) || parts == NULL) {
-        PyErr_SetString(PyExc_TypeError, "keywords alone are expected");
-        return NULL;
-    }
+    if (!only_keywords(args, parts)) return NULL;
     Swift *self = (Swift *)type->tp_alloc(type, 0);
     if (self != NULL && fill(self, parts) < 0) Py_CLEAR(self);
     return (PyObject *)self;
@@ -181,7 +165,9 @@ static int make_names(void) {
 #define NAME(variable, text) if ((variable = PyUnicode_InternFromString(text)) == NULL) return -1;
     NAME(closed_name, "closed") NAME(ignored_name, "ignored") NAME(classify_name, "_classify") NAME(at_name, "at")
     NAME(get_name_name, "get_name") NAME(append_name, "append") NAME(owner_name, "owner") NAME(clock_name, "clock") NAME(brief_name, "brief")
-    NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
+    NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
+    NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
+    NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
 #undef NAME
     return 0;
 }
@@ -191,12 +177,11 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
-    if (make_names() < 0 || PyType_Ready(&Swift_Type) < 0 || PyType_Ready(&Stand_Type) < 0) return NULL;
+    if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
-    if (module == NULL || PyModule_AddObjectRef(module, "Swift", (PyObject *)&Swift_Type) < 0 ||
-        PyModule_AddObjectRef(module, "Stand", (PyObject *)&Stand_Type) < 0) {
-        Py_XDECREF(module);
-        return NULL;
-    }
+    if (module == NULL) return NULL;
+    if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 ||
+        PyModule_AddType(module, &Files_Type) < 0)
+        Py_CLEAR(module);
     return module;
 }

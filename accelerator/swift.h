@@ -38,6 +38,28 @@ typedef struct {
 static PyObject *closed_name, *ignored_name, *classify_name, *at_name, *get_name_name, *append_name,
     *owner_name, *clock_name, *brief_name;
 
+static PyTypeObject Swift_Type;
+
+/* Whether it still has its parts: the collector takes them before it takes what may still call us. */
+static inline int whole(Swift *self) {
+    if (self->holds_type != NULL) return 1;
+    PyErr_SetString(PyExc_RuntimeError, "called while it is being collected");
+    return 0;
+}
+
+/* A reference to what is given under a name; NULL with an exception. */
+static inline PyObject *given(PyObject *parts, const char *name) {
+    PyObject *part = PyDict_GetItemString(parts, name);
+    if (part == NULL) return PyErr_Format(PyExc_TypeError, "%s is missing", name);
+    return Py_NewRef(part);
+}
+
+static inline int only_keywords(PyObject *args, PyObject *parts) {
+    if (PyTuple_GET_SIZE(args) == 0 && parts != NULL) return 1;
+    PyErr_SetString(PyExc_TypeError, "keywords alone are expected");
+    return 0;
+}
+
 static inline int is_handle(Swift *self, PyObject *thing) {
     if (PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;
     PyErr_Format(PyExc_TypeError, "%s found, a handle expected", Py_TYPE(thing)->tp_name);

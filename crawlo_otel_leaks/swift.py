@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from asyncio import events, tasks
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +33,7 @@ def accelerate(own: Tracker) -> bool:
         own.fail(MODULE, error)
         return False
     own.locate, own.acquire, own.hold, own.release = made.locate, made.acquire, made.hold, made.release  # type: ignore[method-assign]
-    own.note_task, own.stand = made.note, module.Stand
+    own.accelerator = tracker.Accelerator(made.note, module.Stand, functools.partial(module.Files, swift=made))
     own.sites.forgetters.append(made.forget)
     return True
 

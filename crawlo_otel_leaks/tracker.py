@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
 
@@ -32,6 +32,17 @@ _logger = logging.getLogger("crawlo_otel_leaks")
 # The context variable itself, where OpenTelemetry keeps its context in one: two calls fewer for each acquisition.
 CONTEXT: Final = getattr(_RUNTIME_CONTEXT, "_current_context", None)
 _context: Callable[[], Mapping[str, object]] = get_current if CONTEXT is None else CONTEXT.get
+
+
+class Accelerator(NamedTuple):
+    """What else is there in C where a tracker acquires and releases in C; `swift.py` says how it comes about."""
+
+    note_task: Callable[[dict[int, Any], object, object, int], None]
+    """Notes a new task of a loop, and so many frames of its maker."""
+    stand: Callable[..., Any]
+    """Makes what stands in front of a function, and tells what it returned."""
+    files: Callable[..., Any]
+    """Makes what holds files that were opened."""
 
 
 class Tracker:
@@ -65,10 +76,8 @@ class Tracker:
         """What instrumentors do at each tick ..."""
         self.resets: list[Callable[[], None]] = []
         """... and what they forget in a forked child."""
-        self.note_task: Callable[[dict[int, Any], object, object, int], None] | None = None
-        """Notes a new task of a loop, and so many frames of its maker, in C; None where that is not to be had."""
-        self.stand: Callable[..., Any] | None = None
-        """Makes what stands in front of a function, and tells what it returned, in C; None where ..."""
+        self.accelerator: Accelerator | None = None
+        """What is done in C, where that is to be had."""
         self.closed = False
         self.dropped = 0
         self.ignored = 0

@@ -24,7 +24,7 @@ _dealloc_warn = FileIO._dealloc_warn  # type: ignore[attr-defined]  # noqa: SLF0
 _INVISIBLE = Progress(visible=False)
 
 
-def _gone() -> None:
+def gone() -> None:
     """Stand for the reference to a file that is watched no more."""
 
 
@@ -97,7 +97,7 @@ class FileHandle(Handle):
         """
         if self.raw is None:
             return False
-        self.ref = self.buffer = _gone
+        self.ref = self.buffer = gone
         attributes = self.raw.__dict__
         self.name = attributes.get("name", "")
         attributes.pop("_dealloc_warn", None)

@@ -16,6 +16,7 @@ from crawlo_otel_leaks.instrumentation._file_handles import (
     FileHandle,
     TrackedFileIO,
     UnbufferedHandle,
+    gone,
     hand_over_outlived,
     note_collection,
 )
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
-    from crawlo_otel_leaks.tracker import Tracker
+    from crawlo_otel_leaks.tracker import Accelerator, Tracker
 
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
 PLAIN: Final = 2
@@ -36,7 +37,7 @@ _SOUND_MODES = [sorted("b" + letter) for letter in "rwax"]
 
 
 def _opener(tracker: Tracker) -> Callable[..., Any]:
-    watch = _watcher(tracker)
+    acquire, text, fileio = tracker.acquire, io.TextIOWrapper, FileIO
 
     def tracked_open(wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
@@ -49,21 +50,37 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
         except OSError as error:
             _explain(tracker, error)
             raise
-        watch(file)
+        try:
+            buffer = file.buffer if type(file) is text else file
+            raw = buffer.raw
+            if type(raw) is fileio and raw.closefd:
+                handle = FileHandle(semconv.FILE)
+                if acquire(handle, _getframe().f_back) is not None:
+                    handle.attach(tracker, file, buffer, raw)
+        except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
+            tracker.fail("open", error)
         return file
 
     return tracked_open
 
 
-def _opener_in_c(tracker: Tracker, stand: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what makes the same of it in C: an `open` of the right type, and no frame of ours below it."""
-    long_way, watch = _opener(tracker), _watcher(tracker)
+def _opener_in_c(tracker: Tracker, accelerator: Accelerator) -> Callable[..., Any]:
+    """Return what makes the same of it in C: an `open` without a frame of ours below it."""
+    long_way = _opener(tracker)
+    files = accelerator.files(
+        handle_type=FileHandle,
+        kind=semconv.FILE,
+        text=io.TextIOWrapper,
+        fileio=FileIO,
+        close=FileIO.close,
+        gone=gone,
+    )
 
     def stand_for(original: Any, live: list[bool]) -> Any:
-        return stand(
+        return accelerator.stand(
             wrapped=original,
             live=live,
-            note=watch,
+            note=files.watch,
             refused=functools.partial(_explain, tracker),
             long_way=long_way,
             most=PLAIN,
@@ -72,24 +89,6 @@ def _opener_in_c(tracker: Tracker, stand: Callable[..., Any]) -> Callable[..., A
         )
 
     return stand_for
-
-
-def _watcher(tracker: Tracker) -> Callable[[Any], None]:
-    acquire, text, fileio = tracker.acquire, io.TextIOWrapper, FileIO
-
-    def watch(file: Any) -> None:
-        """Hold a file that was opened two frames, or in C one frame, above."""
-        try:
-            buffer = file.buffer if type(file) is text else file
-            raw = buffer.raw
-            if type(raw) is fileio and raw.closefd:
-                handle = FileHandle(semconv.FILE)
-                if acquire(handle, _getframe(1)) is not None:
-                    handle.attach(tracker, file, buffer, raw)
-        except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
-            tracker.fail("open", error)
-
-    return watch
 
 
 def _explain(tracker: Tracker, error: OSError) -> None:
@@ -184,12 +183,12 @@ class FilesInstrumentor(Instrumentor):
         gc.callbacks.append(note_collection)
         for library in async_files.LIBRARIES:
             tracker.sites.hide(library)
-        opener = _opener(tracker) if tracker.stand is None else _opener_in_c(tracker, tracker.stand)
+        opener = _opener_in_c(tracker, tracker.accelerator) if tracker.accelerator else _opener(tracker)
         names = [("builtins", "open"), ("io", "open"), ("aiofiles.threadpool", "sync_open")]
         if sys.version_info < (3, 11):
             names.append(("pathlib", "_NormalAccessor.open"))  # it keeps io.open as it was at import
         return [
-            *(Point(module, path, opener, direct=tracker.stand is not None) for module, path in names),
+            *(Point(module, path, opener, direct=tracker.accelerator is not None) for module, path in names),
             *_temporary_points(tracker),
             *async_files.points(tracker, _find),
         ]

@@ -110,7 +110,8 @@ class Tasks(Runners[TaskHandle]):
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
         current, context, scope, here = current_task, _context(), current_scope.get, this_thread
-        create, root, note = _CREATE, _ROOT, self.tracker.note_task
+        create, root = _CREATE, _ROOT
+        note = self.tracker.accelerator.note_task if self.tracker.accelerator else None
 
         def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
             if kwargs:

@@ -1,0 +1,248 @@
+/* What is done for a file that was opened, and when it is closed: _watcher of files.py, FileHandle.attach and close. */
+#ifndef FILES_H
+#define FILES_H
+
+#include "holding.h"
+
+#define FILE_PARTS(PART) PART(swift) PART(handle_type) PART(kind) PART(text) PART(fileio) PART(close) PART(gone)
+#define FILE_SLOTS(SLOT) SLOT(tracker) SLOT(abandoned) SLOT(raw) SLOT(buffer) SLOT(ref)
+
+typedef struct {
+    PyObject_HEAD
+#define PART(name) PyObject *name;
+    FILE_PARTS(PART)
+#undef PART
+#define SLOT(name) Py_ssize_t slot_##name;
+    FILE_SLOTS(SLOT)
+#undef SLOT
+} Files;
+
+/* What stands for `raw.close`. */
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    Files *files;
+    PyObject *handle;
+} Closer;
+
+static PyObject *buffer_name, *raw_name, *closefd_name, *close_name, *warn_name, *outlived_name, *name_name, *fail_name,
+    *dict_name, *no_name;
+static PyTypeObject Closer_Type;
+
+/* Count a failure of ours, whose exception is set; the host is not to see it. */
+static void failed(Swift *swift, const char *where) {
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *place = PyUnicode_FromString(where), *done = NULL;
+    if (place != NULL) done = PyObject_CallMethodObjArgs(swift->tracker, fail_name, place, error, NULL);
+    if (done == NULL) PyErr_WriteUnraisable(swift->tracker);
+    Py_XDECREF(place);
+    Py_XDECREF(done);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+}
+
+/* A new FileHandle, as Handle.__init__ leaves it. */
+static PyObject *new_handle(Files *self, Swift *swift) {
+    PyTypeObject *type = (PyTypeObject *)self->handle_type;
+    PyObject *handle = type->tp_alloc(type, 0);
+    if (handle == NULL) return NULL;
+    put(handle, swift->handle_kind, Py_NewRef(self->kind));
+    put(handle, swift->handle_name, Py_NewRef(no_name));
+    put(handle, swift->handle_released_at, Py_NewRef(Py_None));
+    put(handle, swift->handle_part_of, Py_NewRef(Py_None));
+    put(handle, swift->handle_process, Py_NewRef(Py_False));
+    put(handle, swift->handle_shared, Py_NewRef(Py_False));
+    return handle;
+}
+
+static PyObject *new_closer(Files *self, PyObject *handle);
+
+static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffer, PyObject *raw) {
+    PyObject *outlived = PyObject_GetAttr(handle, outlived_name);
+    PyObject *below = outlived == NULL ? NULL : PyWeakref_NewRef(buffer, outlived);
+    Py_XDECREF(outlived);
+    PyObject *whole = below == NULL ? NULL : file == buffer ? Py_NewRef(below) : PyWeakref_NewRef(file, NULL);
+    PyObject *closer = whole == NULL ? NULL : new_closer(self, handle);
+    if (closer == NULL) {
+        Py_XDECREF(below);
+        Py_XDECREF(whole);
+        return -1;
+    }
+    put(handle, self->slot_tracker, Py_NewRef(((Swift *)self->swift)->tracker));
+    put(handle, self->slot_abandoned, Py_NewRef(Py_False));
+    put(handle, self->slot_raw, Py_NewRef(raw));
+    put(handle, self->slot_buffer, below);
+    put(handle, self->slot_ref, whole);
+    int done = PyObject_SetAttr(raw, close_name, closer);
+    Py_DECREF(closer);
+    return done < 0 ? -1 : PyObject_SetAttr(raw, warn_name, handle);
+}
+
+/* The FileIO below a file that closes its descriptor itself; NULL, perhaps with an exception, for any other. */
+static PyObject *raw_of(Files *self, PyObject *buffer) {
+    PyObject *raw = PyObject_GetAttr(buffer, raw_name);
+    if (raw == NULL || (PyObject *)Py_TYPE(raw) != self->fileio) {
+        Py_XDECREF(raw);
+        return NULL;
+    }
+    PyObject *closes = PyObject_GetAttr(raw, closefd_name);
+    int yes = closes == NULL ? -1 : PyObject_IsTrue(closes);
+    Py_XDECREF(closes);
+    if (yes > 0) return raw;
+    Py_DECREF(raw);
+    return NULL;
+}
+
+static int watched(Files *self, PyObject *file, PyObject *buffer) {
+    Swift *swift = (Swift *)self->swift;
+    PyObject *raw = raw_of(self, buffer);
+    if (raw == NULL) return PyErr_Occurred() ? -1 : 0;
+    PyObject *handle = new_handle(self, swift);
+    int done = handle == NULL ? -1 : running() == NULL ? 0 : located(swift, handle, NULL);
+    if (done > 0) done = held(swift, handle) < 0 ? -1 : attach(self, handle, file, buffer, raw);
+    Py_XDECREF(handle);
+    Py_DECREF(raw);
+    return done;
+}
+
+static PyObject *files_watch(Files *self, PyObject *file) {
+    if (self->swift == NULL || !whole((Swift *)self->swift)) return NULL;
+    PyObject *buffer = (PyObject *)Py_TYPE(file) == self->text ? PyObject_GetAttr(file, buffer_name) : Py_NewRef(file);
+    if (buffer == NULL || watched(self, file, buffer) < 0) failed((Swift *)self->swift, "open");
+    Py_XDECREF(buffer);
+    Py_RETURN_NONE;
+}
+
+/* As FileHandle.let_go: whether it listened until now. */
+static int let_go(Files *self, PyObject *handle, PyObject *raw) {
+    put(handle, self->slot_ref, Py_NewRef(self->gone));
+    put(handle, self->slot_buffer, Py_NewRef(self->gone));
+    PyObject *attributes = PyObject_GetAttr(raw, dict_name);
+    if (attributes == NULL) return -1;
+    PyObject *name = PyDict_GetItemWithError(attributes, name_name);
+    if (name != NULL) put(handle, ((Swift *)self->swift)->handle_name, Py_NewRef(name));
+    int listened = PyErr_Occurred() ? -1 : PyDict_Contains(attributes, warn_name);
+    if (listened > 0) listened = PyDict_DelItem(attributes, warn_name);
+    if (listened >= 0) listened = PyDict_Contains(attributes, close_name);
+    if (listened > 0) listened = PyDict_DelItem(attributes, close_name) < 0 ? -1 : 1;
+    Py_DECREF(attributes);
+    return listened;
+}
+
+static void end_of(Files *self, PyObject *handle, PyObject *raw) {
+    int listened = let_go(self, handle, raw);
+    if (listened > 0 && get(handle, self->slot_abandoned) == Py_False) listened = gave_back((Swift *)self->swift, handle);
+    if (listened < 0) failed((Swift *)self->swift, "close");
+}
+
+static PyObject *closer_call(PyObject *callable, PyObject *const *Py_UNUSED(args), size_t flags, PyObject *keywords) {
+    Closer *self = (Closer *)callable;
+    if (PyVectorcall_NARGS(flags) || keywords != NULL) return PyErr_Format(PyExc_TypeError, "close() takes no arguments");
+    Files *files = (Files *)Py_NewRef(self->files);
+    PyObject *handle = Py_NewRef(self->handle), *result = NULL; /* the file lets go of us on the way */
+    PyObject *raw = get(handle, files->slot_raw);
+    if (raw == NULL || raw == Py_None) {
+        result = Py_NewRef(Py_None);
+    } else {
+        Py_INCREF(raw);
+        if (files->swift != NULL && whole((Swift *)files->swift)) end_of(files, handle, raw);
+        PyErr_Clear();
+        put(handle, files->slot_raw, Py_NewRef(Py_None));
+        result = PyObject_CallOneArg(files->close, raw);
+        Py_DECREF(raw);
+    }
+    Py_DECREF(handle);
+    Py_DECREF(files);
+    return result;
+}
+
+static PyObject *new_closer(Files *self, PyObject *handle) {
+    Closer *closer = PyObject_GC_New(Closer, &Closer_Type);
+    if (closer == NULL) return NULL;
+    closer->vectorcall = closer_call;
+    closer->files = (Files *)Py_NewRef(self);
+    closer->handle = Py_NewRef(handle);
+    PyObject_GC_Track(closer);
+    return (PyObject *)closer;
+}
+
+static int closer_traverse(Closer *self, visitproc visit, void *arg) {
+    Py_VISIT(self->files);
+    Py_VISIT(self->handle);
+    return 0;
+}
+
+/* Never cleared by the collector: the dictionary that names it is, and a file that is being collected calls it. */
+static void closer_dealloc(Closer *self) {
+    PyObject_GC_UnTrack(self);
+    Py_DECREF(self->files);
+    Py_DECREF(self->handle);
+    PyObject_GC_Del(self);
+}
+
+static PyTypeObject Closer_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Closer",
+    .tp_basicsize = sizeof(Closer),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+    .tp_vectorcall_offset = offsetof(Closer, vectorcall),
+    .tp_call = PyVectorcall_Call,
+    .tp_traverse = (traverseproc)closer_traverse,
+    .tp_dealloc = (destructor)closer_dealloc,
+};
+
+static int files_fill(Files *self, PyObject *parts) {
+#define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
+    FILE_PARTS(PART)
+#undef PART
+    if (!Py_IS_TYPE(self->swift, &Swift_Type) || !PyType_Check(self->handle_type) ||
+        !PyType_IsSubtype((PyTypeObject *)self->handle_type, (PyTypeObject *)((Swift *)self->swift)->handle_type)) {
+        PyErr_SetString(PyExc_TypeError, "a Swift, and a class of its handles, expected");
+        return -1;
+    }
+#define SLOT(name) if ((self->slot_##name = slot((PyTypeObject *)self->handle_type, #name)) < 0) return -1;
+    FILE_SLOTS(SLOT)
+#undef SLOT
+    return 0;
+}
+
+static PyObject *files_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
+    if (!only_keywords(args, parts)) return NULL;
+    Files *self = (Files *)type->tp_alloc(type, 0);
+    if (self != NULL && files_fill(self, parts) < 0) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static int files_traverse(Files *self, visitproc visit, void *arg) {
+#define PART(name) Py_VISIT(self->name);
+    FILE_PARTS(PART)
+#undef PART
+    return 0;
+}
+
+/* Not cleared by the collector either: what it refers to is, and the last file may still be closed through it. */
+static void files_dealloc(Files *self) {
+    PyObject_GC_UnTrack(self);
+#define PART(name) Py_XDECREF(self->name);
+    FILE_PARTS(PART)
+#undef PART
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyMethodDef files_methods[] = {{"watch", (PyCFunction)files_watch, METH_O, NULL}, {NULL}};
+
+static PyTypeObject Files_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Files",
+    .tp_doc = "What is done for each file that is opened.",
+    .tp_basicsize = sizeof(Files),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = files_new,
+    .tp_traverse = (traverseproc)files_traverse,
+    .tp_dealloc = (destructor)files_dealloc,
+    .tp_methods = files_methods,
+};
+#endif
