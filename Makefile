@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers slow bench instructions backends format clean
+.PHONY: help demo test lint types layers slow bench instructions backends accelerator format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ lint: $(VENV)/.ready ## Check style, types and layers
 format: $(VENV)/.ready ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+accelerator: $(VENV)/.ready ## Build the optional accelerator in C and install it beside the rest (needs a C compiler)
+	$(BIN)/python -m pip install --quiet --force-reinstall ./accelerator
 
 bench: $(VENV)/.ready ## Measure what tracking costs, beside what else there is
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 COLOURS: Final = {
     "tracked": "#1f77b4",
+    "accelerated": "#2ca02c",
     "contrib": "#9467bd",
     "warnings + debug": "#ff7f0e",
     "tracemalloc(16)": "#d62728",
@@ -37,8 +38,8 @@ def svg(works: Mapping[str, Mapping[str, float]], caption: str) -> str:
     """Return the picture of ratios by work and by way."""
     lines, y = [_text(10, 20, "Time of one operation, as a multiple of the untracked one (logarithmic)", size=14)], 50.0
     for place, (way, colour) in enumerate(COLOURS.items()):
-        lines.append(f'<rect x="{10 + 190 * place}" y="32" width="12" height="12" fill="{colour}"/>')
-        lines.append(_text(27 + 190 * place, 42, way))
+        lines.append(f'<rect x="{10 + 170 * place}" y="32" width="12" height="12" fill="{colour}"/>')
+        lines.append(_text(27 + 170 * place, 42, way))
     y += 20
     top = y
     for name, ratios in works.items():

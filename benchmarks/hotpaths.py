@@ -96,17 +96,27 @@ PATHS: Final[dict[str, Callable[[Tracker], HotPath]]] = {
 }
 
 
+SUFFIX: Final = ", accelerated"
+"""Of a path that is run with the accelerator."""
+_FIRST: Final = ("file open", "pool take + give back", "create_task", "tracker acquire")
+ACCELERATED: Final = tuple(name + SUFFIX for name in PATHS if name.startswith(_FIRST) and "asyncio" not in name)
+"""Paths that are run a second time where it is installed."""
+
+
 def main() -> None:
     """Run one path, untracked and tracked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", choices=PATHS)
+    parser.add_argument("path", choices=[*PATHS, *ACCELERATED])
     parser.add_argument("--level", default="sampled", choices=["sampled", "full"])
     arguments = parser.parse_args()
     trace.set_tracer_provider(TracerProvider())
-    running = runtime.start("hot paths", Settings(level=arguments.level, scan_interval=1e6, top=False))
+    name = arguments.path.removesuffix(SUFFIX)
+    settings = Settings(level=arguments.level, scan_interval=1e6, top=False, accelerator=name != arguments.path)
+    running = runtime.start("hot paths", settings)
     assert running is not None
+    assert running.accelerated is settings.accelerator, "the accelerator is not installed"
     with trace.get_tracer("hot paths").start_as_current_span("hot paths"):
-        path = PATHS[arguments.path](running.tracker)
+        path = PATHS[name](running.tracker)
         gc.freeze()
         measure(path.plain)
         if path.instrumentor is not None:

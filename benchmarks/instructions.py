@@ -13,11 +13,14 @@ import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import hotpath
 import hotpaths
+
+from crawlo_otel_leaks.swift import MODULE
 
 HERE: Final = Path(__file__).parent
 MARGIN: Final = 0.10
@@ -118,7 +121,8 @@ def count(segments: list[Counter[str]], loops: int) -> Count:
 
 def measure(chosen: str, level: str, jobs: int) -> dict[str, list[Counter[str]]]:
     """Run the paths that have the word in their name, each in a process of its own."""
-    names = [name for name in hotpaths.PATHS if chosen in name]
+    every = [*hotpaths.PATHS, *(hotpaths.ACCELERATED if find_spec(MODULE) else ())]
+    names = [name for name in every if chosen in name]
     with ThreadPoolExecutor(jobs) as pool:
         return dict(zip(names, pool.map(lambda name: run(name, level), names), strict=True))
 

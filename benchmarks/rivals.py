@@ -51,11 +51,11 @@ class Rival:
 class Tracked(Rival):
     """Our own instrumentation of a library, or of all; its detector ticks once after each round, on its bill."""
 
-    def __init__(self, library: str, level: str = "sampled") -> None:
+    def __init__(self, library: str, level: str = "sampled", *, accelerator: bool = False) -> None:
         found = entry_points(group="opentelemetry_instrumentor")
         points = [point for point in found if point.name.startswith(f"crawlo_leaks_{library}")]
         exact = [point for point in points if point.name == f"crawlo_leaks_{library}"]
-        self._settings = Settings(level=level, scan_interval=1e6, top=False)
+        self._settings = Settings(level=level, scan_interval=1e6, top=False, accelerator=accelerator)
         # A running detector, so that sites are known from round to round, as they are in a program.
         self._running = runtime.start(USER, self._settings)
         self._instrumentors = [point.load()() for point in exact or points]

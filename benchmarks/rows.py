@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import clients
 import pools
 import works
 from rivals import CONTRIB, FRAMES, Contrib, Rival, Tracemalloc, Tracked, Warned
-from rounds import compare
+from rounds import Compared, compare
+
+from crawlo_otel_leaks.swift import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rounds import Compared
     from works import Work
 
 OURS: Final = "tracked"
+SWIFT: Final = "accelerated"
+"""Tracked with the accelerator, where that is installed."""
 
 
 class Row(NamedTuple):
@@ -66,11 +70,21 @@ def rivals_of(row: Row) -> dict[str, Rival]:
 
 
 def measure(row: Row, *, quick: bool) -> Compared:
-    """Measure one row."""
+    """Measure one row beside its rivals, then with the accelerator: a process has one tracker at a time."""
     work = row.prepare()
-    ours = Tracked(row.library, row.level)
+    rounds = 9 if quick else row.rounds
     try:
-        return compare(work, {OURS: ours, **rivals_of(row)}, 9 if quick else row.rounds)
+        found = _beside(work, Tracked(row.library, row.level), OURS, rivals_of(row), rounds)
+        if find_spec(MODULE) is None or row.level == "off":
+            return found
+        swift = _beside(work, Tracked(row.library, row.level, accelerator=True), SWIFT, {}, rounds)
+        return Compared(found.untracked_us, {**found.ratios, **swift.ratios}, {**found.later, **swift.later})
+    finally:
+        work.close()
+
+
+def _beside(work: Work, ours: Tracked, name: str, others: dict[str, Rival], rounds: int) -> Compared:
+    try:
+        return compare(work, {name: ours, **others}, rounds)
     finally:
         ours.close()
-        work.close()

@@ -17,7 +17,7 @@ class Line(NamedTuple):
     rivals: dict[str, str]
 
 
-HEADS: Final = ("", "untracked", "tracked", "goal", "", "tracemalloc(16)", "warnings + debug", "contrib")
+HEADS: Final = ("", "untracked", "tracked", "goal", "", "accelerated", "tracemalloc(16)", "warnings + debug", "contrib")
 _MET: Final = {True: "met", False: "MISSED", None: ""}
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 os.environ["LC_ALL"] = "C.UTF-8"  # reports are told in English, wherever the tests run
 GRACE = 10.0
 SCAN = 1.0
+ACCELERATOR = os.environ.get("CRAWLO_OTEL_LEAKS_ACCELERATOR") != "0"
 
 
 class Clock:
@@ -109,7 +110,7 @@ class Rig:
 @pytest.fixture
 def settings() -> Settings:
     """Override in a module or class to test other settings."""
-    return Settings(grace=GRACE, scan_interval=SCAN)
+    return Settings(grace=GRACE, scan_interval=SCAN, accelerator=ACCELERATOR)
 
 
 @pytest.fixture
