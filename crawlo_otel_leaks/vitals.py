@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.process import Descriptor, ProcessSnapshot
     from crawlo_otel_leaks.tracker import Tracker
 
+MOMENT: Final = 0.002
+"""Seconds until what nothing explains is looked at again."""
 INTERVAL: Final = 15.0
 """Seconds from one snapshot to the next, at least."""
 RECENT: Final = 360
@@ -122,7 +125,7 @@ class Vitals:
         held = self._descriptors()
         self.latest = seen = process.snapshot(held)
         # What was opened, or closed, while we listed is explained before or after.
-        unexplained = None if held is None else len(self._unexplained(held, explained | self._explained()))
+        unexplained = None if held is None else len(self._lasting(held, explained | self._explained()))
         self.series.add(self._point(now, seen, unexplained))
         self._count(unexplained)
         self.growing = self.trend("rss").verdict is Verdict.GROWING
@@ -153,6 +156,15 @@ class Vitals:
     def _explained(self) -> set[int]:
         """Return the descriptors that the live handles stand for."""
         return {number for handle in self._tracker.held() for number in descriptors(self._tracker, handle)}
+
+    def _lasting(self, held: Mapping[int, Descriptor], explained: set[int]) -> set[int]:
+        """Look again at what nothing explains: a module that is being imported has its file open for a moment."""
+        strangers = self._unexplained(held, explained)
+        if not strangers:
+            return strangers
+        time.sleep(MOMENT)  # whoever has it open gets on; this is the detector's thread
+        again = self._descriptors() or {}
+        return {number for number in strangers if _same(again.get(number), held[number])} - self._explained()
 
     def _unexplained(self, held: Mapping[int, Descriptor], explained: set[int]) -> set[int]:
         """Leave out what was open before us, unless its number is another's now, and what event loops are made of."""
