@@ -19,7 +19,7 @@ from crawlo_otel_leaks.model import Handle, Scope
 from crawlo_otel_leaks.owner import CALLER, current_scope
 from crawlo_otel_leaks.runtime import Runtime
 from crawlo_otel_leaks.settings import Settings
-from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.sites import Sites, resolve
 from crawlo_otel_leaks.tracker import Tracker
 
 pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
@@ -39,9 +39,16 @@ def trackers(**known):
     return made
 
 
+EXACT = not (3, 11) <= sys.version_info < (3, 13)
+"""In 3.11 and 3.12 a call that was specialized meanwhile is at another instruction, of the same line."""
+
+
 def told(handle):
-    names = ("stack", "span", "task", "task_name", "thread", "scope", "process", "acquired_at", "released_at")
-    return (handle.site.frames, handle.site.modules, *(getattr(handle, name) for name in names))
+    frames, stack = handle.site.frames, handle.stack
+    if not EXACT:
+        frames, stack = resolve(frames), None
+    names = ("span", "task", "task_name", "thread", "scope", "process", "acquired_at", "released_at")
+    return (frames, stack, handle.site.modules, *(getattr(handle, name) for name in names))
 
 
 def take(tracker):
@@ -104,11 +111,11 @@ WAYS = [
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_it_tells_the_same_of_every_way_to_acquire(way, full):
-    for tracker_pair in [trackers(full=full)]:
-        for _ in range(200):  # the first, those that are not sampled, and those that are
-            plain, swiftly = [told(way(tracker)) for tracker in tracker_pair]
-            assert swiftly == plain
-    assert [len(tracker.sites) for tracker in tracker_pair] == [1, 1]
+    pair = trackers(full=full)
+    for _ in range(200):  # the first, those that are not sampled, and those that are
+        plain, swiftly = [told(way(tracker)) for tracker in pair]
+        assert swiftly == plain
+    assert not EXACT or [len(tracker.sites) for tracker in pair] == [1, 1]
 
 
 def test_it_tells_the_same_of_a_task_and_of_a_thread():
@@ -122,14 +129,14 @@ def test_it_tells_the_same_of_a_task_and_of_a_thread():
     pair, threaded = trackers(), []
     plain, swiftly = asyncio.run(both())
     assert (plain.task_name, swiftly.task_name) == ("worker", "worker")
-    assert swiftly.site.frames == plain.site.frames
+    assert told(swiftly)[0] == told(plain)[0]
 
     for tracker in pair:
         thread = threading.Thread(target=lambda tracker=tracker: threaded.append(take(tracker)), name="mine")
         thread.start()
         thread.join()
     assert [handle.thread.name for handle in threaded] == ["mine", "mine"]
-    assert threaded[0].site.frames == threaded[1].site.frames
+    assert told(threaded[0])[0] == told(threaded[1])[0]
 
 
 def test_a_span_that_does_not_record_is_known_by_its_identity():
