@@ -158,6 +158,21 @@ static int held(Swift *self, PyObject *handle) {
     return PyDict_SetItem(shelf, handle, Py_None);
 }
 
+/* As Tracker.move: what was located for one is another's. */
+static int moved(Swift *self, PyObject *handle, PyObject *origin) {
+    const Py_ssize_t slots[] = {self->handle_site, self->handle_stack, self->handle_span, self->handle_thread,
+                                self->handle_task, self->handle_task_name, self->handle_scope, self->handle_process};
+    for (size_t at = 0; at < sizeof slots / sizeof *slots; at++) {
+        PyObject *value = get(origin, slots[at]);
+        if (value == NULL) {
+            PyErr_SetString(PyExc_TypeError, "an origin that was located expected");
+            return -1;
+        }
+        put(handle, slots[at], Py_NewRef(value));
+    }
+    return 0;
+}
+
 /* Count a hold that is too short to be judged; 0 where the long way is to be gone. */
 static int counted(Swift *self, PyObject *handle, PyObject *kind, double duration) {
     PyObject *site = get(handle, self->handle_site), *kept = PyDict_GetItemWithError(self->brief_holds, kind);

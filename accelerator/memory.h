@@ -8,6 +8,11 @@
 /* User frames that tell one site from another, at most; as in sites.py. */
 #define NEAR_MOST 4
 
+/* Frames of a stack that is kept once for all that have it, at most. */
+#define REACH_MOST 16
+/* Stacks that are kept; above, they are all forgotten. */
+#define STACKS_MOST 20000
+
 enum { UNKNOWN = 0, USER = 1, PLUMBING = 2, ROOT = 3 };
 
 typedef struct {
@@ -29,10 +34,23 @@ typedef struct {
 } Place;
 
 typedef struct {
+    int length;
+    PyObject *code[REACH_MOST];
+    int instruction[REACH_MOST];
+} Steps;
+
+typedef struct {
+    size_t hash;
+    PyObject *stack; /* owned: a tuple of code, instruction, code, ...; NULL: free */
+} Kept;
+
+typedef struct {
     Role *roles;
     size_t role_size, role_count;
     Place *places;
     size_t place_size, place_count;
+    Kept *kept;
+    size_t kept_size, kept_count;
 } Memory;
 
 static inline size_t mix(size_t hash, size_t part) {
@@ -45,6 +63,22 @@ static inline size_t hash_of(const Key *key) {
     for (int at = 0; at < key->length; at++)
         hash = mix(hash, (size_t)key->code[at] + (size_t)key->instruction[at] * 31);
     return hash;
+}
+
+static inline size_t hash_of_steps(const Steps *steps) {
+    size_t hash = 0;
+    for (int at = 0; at < steps->length; at++)
+        hash = mix(hash, (size_t)steps->code[at] + (size_t)steps->instruction[at] * 31);
+    return hash;
+}
+
+static inline int same_steps(PyObject *stack, const Steps *steps) {
+    if (PyTuple_GET_SIZE(stack) != 2 * steps->length) return 0;
+    for (int at = 0; at < steps->length; at++)
+        if (PyTuple_GET_ITEM(stack, 2 * at) != steps->code[at] ||
+            PyLong_AsLong(PyTuple_GET_ITEM(stack, 2 * at + 1)) != steps->instruction[at])
+            return 0;
+    return 1;
 }
 
 static inline int same(const Key *one, const Key *other) {
@@ -126,6 +160,60 @@ static int remember_site(Memory *memory, const Key *key, size_t hash, PyObject *
     return 0;
 }
 
+static PyObject *tuple_of(const Steps *steps) {
+    PyObject *stack = PyTuple_New(2 * steps->length);
+    for (int at = 0; stack != NULL && at < steps->length; at++) {
+        PyObject *number = PyLong_FromLong(steps->instruction[at]);
+        if (number == NULL) {
+            Py_CLEAR(stack);
+            break;
+        }
+        PyTuple_SET_ITEM(stack, 2 * at, Py_NewRef(steps->code[at]));
+        PyTuple_SET_ITEM(stack, 2 * at + 1, number);
+    }
+    return stack;
+}
+
+static void forget_kept(Memory *memory) {
+    Kept *kept = memory->kept;
+    size_t size = memory->kept_size;
+    memory->kept = NULL;
+    memory->kept_size = memory->kept_count = 0;
+    for (size_t at = 0; at < size; at++) Py_XDECREF(kept[at].stack);
+    PyMem_Free(kept);
+}
+
+static int grow_kept(Memory *memory) {
+    if (memory->kept_count >= STACKS_MOST) forget_kept(memory);
+    size_t size = memory->kept_size ? memory->kept_size * 2 : 256;
+    Kept *kept = PyMem_Calloc(size, sizeof(Kept));
+    if (kept == NULL) return -1;
+    for (size_t at = 0; at < memory->kept_size; at++) {
+        if (memory->kept[at].stack == NULL) continue;
+        size_t to = memory->kept[at].hash & (size - 1);
+        while (kept[to].stack != NULL) to = (to + 1) & (size - 1);
+        kept[to] = memory->kept[at];
+    }
+    PyMem_Free(memory->kept);
+    memory->kept = kept;
+    memory->kept_size = size;
+    return 0;
+}
+
+/* The one tuple of these steps, the caller's reference; NULL with an exception. */
+static PyObject *stack_of(Memory *memory, const Steps *steps) {
+    if (memory->kept_count * 2 >= memory->kept_size && grow_kept(memory) < 0) return PyErr_NoMemory();
+    size_t hash = hash_of_steps(steps), at = hash & (memory->kept_size - 1);
+    for (; memory->kept[at].stack != NULL; at = (at + 1) & (memory->kept_size - 1))
+        if (memory->kept[at].hash == hash && same_steps(memory->kept[at].stack, steps)) return Py_NewRef(memory->kept[at].stack);
+    PyObject *stack = tuple_of(steps);
+    if (stack == NULL) return NULL;
+    PyObject_GC_UnTrack(stack); /* of code objects and numbers alone, as the collector would find out */
+    memory->kept[at] = (Kept){hash, Py_NewRef(stack)};
+    memory->kept_count++;
+    return stack;
+}
+
 /* What is let go of may run foreign code, which may come back here: the tables are empty by then. */
 static void forget_all(Memory *memory) {
     Memory old = *memory;
@@ -140,6 +228,7 @@ static void forget_all(Memory *memory) {
     }
     PyMem_Free(old.roles);
     PyMem_Free(old.places);
+    forget_kept(&old);
 }
 
 static int visit_all(Memory *memory, visitproc visit, void *arg) {

@@ -4,25 +4,14 @@
 
 #include "holding.h"
 
-/* The frames above, as pairs; True where there are none. */
-static PyObject *above(Step *step, PyObject *root, Py_ssize_t reach) {
-    PyObject *stack[16];
-    Py_ssize_t count = 0, most = reach < 16 ? reach : 16;
-    for (; step != NULL && code_of(step) != root && count < most; step = back(step)) {
-        stack[count] = pair(code_of(step), instruction_of(step));
-        if (stack[count] == NULL) {
-            while (count) Py_DECREF(stack[--count]);
-            return NULL;
-        }
-        count++;
+/* The frames above, code and instruction in turns; True where there are none. */
+static PyObject *above(Swift *self, Step *step, Py_ssize_t reach) {
+    Steps steps = {.length = 0};
+    for (; step != NULL && code_of(step) != self->root && steps.length < reach; step = back(step)) {
+        steps.code[steps.length] = code_of(step);
+        steps.instruction[steps.length++] = instruction_of(step);
     }
-    if (count == 0) Py_RETURN_TRUE;
-    PyObject *whole = PyTuple_New(count);
-    for (Py_ssize_t at = 0; at < count; at++) {
-        if (whole != NULL) PyTuple_SET_ITEM(whole, at, stack[at]);
-        else Py_DECREF(stack[at]);
-    }
-    return whole;
+    return steps.length ? stack_of(&self->memory, &steps) : Py_NewRef(Py_True);
 }
 
 /* Who calls the stand for create_task, which is the newest frame; NULL where nobody does. */
@@ -54,7 +43,7 @@ static PyObject *note_of(Swift *self, PyObject *task, PyObject *loop, Step *step
     if ((PyTuple_GET_ITEM(note, 3) = reference_to_running(self, loop)) == NULL) goto failed;
     if ((PyTuple_GET_ITEM(note, 5) = PyObject_GetAttr(self->this_thread, owner_name)) == NULL) goto failed;
     if ((PyTuple_GET_ITEM(note, 7) = PyLong_FromLong(instruction_of(step))) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 8) = above(back(step), self->root, reach)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 8) = above(self, back(step), reach)) == NULL) goto failed;
     return note;
 failed:
     Py_XDECREF(note);

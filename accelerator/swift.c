@@ -44,6 +44,11 @@ static PyObject *swift_hold(Swift *self, PyObject *handle) {
     return !whole(self) || !is_handle(self, handle) || held(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *swift_enter(Swift *self, PyObject *const *args, Py_ssize_t count) {
+    if (!arguments(self, "enter", count, 2) || !is_handle(self, args[0]) || !is_handle(self, args[1])) return NULL;
+    return moved(self, args[0], args[1]) < 0 || held(self, args[0]) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *swift_release(Swift *self, PyObject *handle) {
     return !whole(self) || gave_back(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
 }
@@ -52,7 +57,11 @@ static PyObject *swift_note(Swift *self, PyObject *const *args, Py_ssize_t count
     if (!arguments(self, "note", count, 4)) return NULL;
     if (!PyDict_CheckExact(args[0])) return PyErr_Format(PyExc_TypeError, "%s found, a dict expected", Py_TYPE(args[0])->tp_name);
     Py_ssize_t reach = PyLong_AsSsize_t(args[3]);
-    return reach == -1 && PyErr_Occurred() ? NULL : noted(self, args[0], args[1], args[2], reach);
+    if (reach < 0 || reach > REACH_MOST) {
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "%zd frames found, 0 to %d expected", reach, REACH_MOST);
+        return NULL;
+    }
+    return noted(self, args[0], args[1], args[2], reach);
 }
 
 static PyObject *swift_forget(Swift *self, PyObject *Py_UNUSED(none)) {
@@ -141,7 +150,7 @@ static PyObject *swift_new(PyTypeObject *type, PyObject *args, PyObject *parts) 
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))swift_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
-    FAST(at), FAST(locate), FAST(acquire), FAST(note),
+    FAST(at), FAST(locate), FAST(acquire), FAST(enter), FAST(note),
     {"hold", (PyCFunction)swift_hold, METH_O, NULL},
     {"release", (PyCFunction)swift_release, METH_O, NULL},
     {"forget", (PyCFunction)swift_forget, METH_NOARGS, NULL},

@@ -158,16 +158,21 @@ def task_over(ref: weakref.ref[asyncio.Task[Any]]) -> bool:
     return task is None or task.done()
 
 
-def used_by_another(handle: Handle) -> bool:
-    """Whether who runs now is not whom the handle was taken for: its owner is done, or it is another trace."""
-    if handle.span is not None and span_finished(handle.span):
+def used_by_another(handle: Handle, context: Mapping[str, object]) -> bool:
+    """Whether who runs now, in `context`, is not whom the handle was taken for: its owner is done, or another trace."""
+    span, owner = handle.span, None if handle.task is None else handle.task()
+    if span is not None and span_finished(span):
         return True
-    task = this_task()
-    if task == handle.task:
+    task = running_task()
+    if task is owner and (task is not None or handle.task is None):
         return False
-    here = trace.get_current_span().get_span_context()
-    same_trace = handle.span is not None and here.trace_id == handle.span.get_span_context().trace_id
-    return not same_trace or (handle.task is not None and task_over(handle.task))
+    here: Any = context.get(_SPAN_KEY)
+    same_trace = span is not None and here is not None and _trace_of(here) == _trace_of(span)
+    return not same_trace or (handle.task is not None and (owner is None or owner.done()))
+
+
+def _trace_of(span: Span) -> int:
+    return span.get_span_context().trace_id
 
 
 def adopt_global(handle: Handle) -> None:

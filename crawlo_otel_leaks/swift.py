@@ -33,6 +33,7 @@ def accelerate(own: Tracker) -> bool:
         own.fail(MODULE, error)
         return False
     own.locate, own.acquire, own.hold, own.release = made.locate, made.acquire, made.hold, made.release  # type: ignore[method-assign]
+    own.enter = made.enter  # type: ignore[method-assign]
     own.accelerator = tracker.Accelerator(made.note, module.Stand, functools.partial(module.Files, swift=made))
     own.sites.forgetters.append(made.forget)
     return True

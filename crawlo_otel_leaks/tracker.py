@@ -174,7 +174,7 @@ class Tracker:
             return
         if current_scope.get() is not handle.scope:
             handle.process = handle.shared = True
-        elif used_by_another(handle):
+        elif used_by_another(handle, _context()):
             handle.shared = True
 
     def held(self, kinds: Iterable[str] = semconv.KINDS) -> Iterator[Handle]:

@@ -44,10 +44,12 @@ class Origins:
 
     def nearest(self, frame: FrameType | None) -> Handle | None:
         """Return where the innermost coroutine was asked for that `frame` is part of."""
+        by_frame = self._by_frame
         while frame is not None:
-            origin = self.of(frame)
-            if origin is not None:
-                return origin
+            if id(frame) in by_frame:
+                origin = self.of(frame)
+                if origin is not None:
+                    return origin
             frame = frame.f_back
         return None
 

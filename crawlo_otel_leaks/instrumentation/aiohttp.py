@@ -74,17 +74,26 @@ class _Client:
         self._end(session, self._tracker.abandon)
         return wrapped(*args, **kwargs)
 
-    def asked(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """ClientSession._request and _ws_connect: note who asks, before anything is awaited."""
-        request = wrapped(*args, **kwargs)
-        self._safely("request", self._note_request, session, request, sys._getframe(1))  # noqa: SLF001
-        return request
-
     # What each request goes through is a function that stands in the class itself: wrapt's own way costs 2 us.
+
+    def asked(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """ClientSession._request and _ws_connect: note who asks, before anything is awaited."""
+        getframe, note = sys._getframe, self._note_request  # noqa: SLF001  (documented)
+
+        def ask(session: Any, *args: Any, **kwargs: Any) -> Any:
+            request = original(session, *args, **kwargs)
+            if live:
+                try:
+                    note(session, request, getframe(1))
+                except Exception as error:  # noqa: BLE001  (the host has what it asked for)
+                    self._tracker.fail("aiohttp request", error)
+            return request
+
+        return ask
 
     def connect(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """BaseConnector.connect: a slot is taken."""
-        getframe = sys._getframe  # noqa: SLF001  (documented)
+        getframe, note = sys._getframe, self._note_slot  # noqa: SLF001  (documented)
 
         async def connect(connector: Any, *args: Any, **kwargs: Any) -> Any:
             try:
@@ -94,7 +103,10 @@ class _Client:
                     self._safely("blame", explain, self._tracker, error)
                 raise
             if live:
-                self._safely("connect", self._note_slot, connector, connection, getframe(0))
+                try:
+                    note(connector, connection, getframe(0))
+                except Exception as error:  # noqa: BLE001  (the host has its connection)
+                    self._tracker.fail("aiohttp connect", error)
             return connection
 
         return connect
@@ -223,8 +235,8 @@ class AiohttpInstrumentor(Instrumentor):
             Point(sessions, "ClientSession.detach", client.detached, semconv.HTTP_SESSION),
             Point(sessions, "ClientSession.__del__", client.dropped, semconv.HTTP_SESSION),
             Point(sessions, "ClientSession.__init__", client.opened, semconv.HTTP_SESSION),
-            Point(sessions, "ClientSession._request", client.asked),
-            Point(sessions, "ClientSession._ws_connect", client.asked),
+            Point(sessions, "ClientSession._request", client.asked, direct=True),
+            Point(sessions, "ClientSession._ws_connect", client.asked, direct=True),
             Point("aiohttp.client_ws", "ClientWebSocketResponse.__init__", client.upgraded),
             Point("aiohttp.client_reqrep", "ClientResponse.__del__", client.response_dropped, direct=True),
             Point(connector, "BaseConnector._close", client.connector_closed, slot),
