@@ -78,3 +78,16 @@ class Refusing:
 
     def process_item(self, item, _spider):
         return item
+
+
+class Thorough(Healthy):
+    name = "thorough"
+
+
+class Wasteful(Healthy):
+    name = "wasteful"
+
+    def parse(self, response):
+        if response.url.endswith("/page/0"):
+            kept.append(aiohttp.ClientSession())  # leak: a session a run, kept by the module
+        yield Page(url=response.url)
