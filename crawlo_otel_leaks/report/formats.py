@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from crawlo_otel_leaks.report import html, sarif, text
+from crawlo_otel_leaks.report import html, sarif
 from crawlo_otel_leaks.report.model import report_from
 from crawlo_otel_leaks.semconv import REPORT_SCHEMA
 
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.report.model import Report
 
+
+def _text(report: Report, page: html.Page) -> str:
+    from crawlo_otel_leaks.report import text  # noqa: PLC0415  (rich would be a sixth of what our start costs)
+
+    return text.render(report, page.lang)
+
+
 _FORMATS: Final[dict[str, Callable[[Report, html.Page], str]]] = {
     ".html": html.render,
     ".json": lambda report, _: report.as_json(),
     ".sarif": lambda report, _: sarif.render(report),
-    ".txt": lambda report, page: text.render(report, page.lang),
+    ".txt": _text,
 }
 
 
