@@ -15,36 +15,35 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(OLD, reason="each run of 1.4 takes five seconds, whatever it crawls"),
 ]
-RUNS = 20
 
 
-async def one(rig, spider):
-    for _ in range(RUNS):
+async def one(rig, spider, runs):
+    for _ in range(runs):
         await crawl(spider)
         rig.pass_time(1.0)
 
 
-async def three(rig, spider):
-    for _ in range(RUNS):
+async def three(rig, spider, runs):
+    for _ in range(runs):
         await asyncio.gather(*map(crawl, (spiders.Healthy, spider, spiders.Thorough)))
         rig.pass_time(1.0)
 
 
-def in_one_loop(rig, spider):
-    asyncio.run(one(rig, spider))
-    return Counter({spider.name: RUNS})
+def in_one_loop(rig, spider, runs):
+    asyncio.run(one(rig, spider, runs))
+    return Counter({spider.name: runs})
 
 
-def in_a_loop_a_run(rig, spider):
-    for _ in range(RUNS):
+def in_a_loop_a_run(rig, spider, runs):
+    for _ in range(runs):
         asyncio.run(crawl(spider))
         rig.pass_time(1.0)
-    return Counter({spider.name: RUNS})
+    return Counter({spider.name: runs})
 
 
-def beside_two_others(rig, spider):
-    asyncio.run(three(rig, spider))
-    return Counter((spiders.Healthy.name, spider.name, spiders.Thorough.name) * RUNS)
+def beside_two_others(rig, spider, runs):
+    asyncio.run(three(rig, spider, runs))
+    return Counter((spiders.Healthy.name, spider.name, spiders.Thorough.name) * runs)
 
 
 WAYS = pytest.mark.parametrize("way", [in_one_loop, in_a_loop_a_run, beside_two_others])
@@ -56,7 +55,7 @@ class Clean(spiders.Healthy):
 
 @WAYS
 def test_healthy_spiders_leave_nothing(crawling, way):
-    expected = way(crawling, Clean)
+    expected = way(crawling, Clean, 20)
     gc.collect()
     crawling.settle()
     runs = crawling.runtime.report().runs
@@ -67,7 +66,7 @@ def test_healthy_spiders_leave_nothing(crawling, way):
 
 @WAYS
 def test_a_wasteful_one_is_told_each_time(crawling, way):
-    expected = way(crawling, spiders.Wasteful)
+    expected = way(crawling, spiders.Wasteful, 3)
     gc.collect()
     crawling.settle()
     runs = crawling.runtime.report().runs
