@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 import functools
 import inspect
 import logging
@@ -167,8 +166,8 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         made: Callable[..., Any] = point.wrapper(original, self._live)
         if getattr(made, "__wrapped__", None) is not original:  # one of Python's functions
             functools.update_wrapper(made, original)
-            if inspect.iscoroutinefunction(original) and not inspect.iscoroutinefunction(made):
-                _mark_coroutine_function(made)
+            if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(original):
+                inspect.markcoroutinefunction(made)
         return made
 
     def _uninstrument(self, **kwargs: Any) -> None:
@@ -188,12 +187,6 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # its base is untyp
         runtime.stop(type(self).__name__)
 
 
-# Before 3.12 there is no mark that `inspect` heeds; asyncio's own question is answered as before.
-_mark_coroutine_function: Callable[[Any], Any] = getattr(
-    inspect,
-    "markcoroutinefunction",
-    lambda made: setattr(made, "_is_coroutine", asyncio.coroutines._is_coroutine),  # type: ignore[attr-defined]  # noqa: SLF001
-)
 _inert: list[tuple[Any, str, Any]] = []
 
 
