@@ -256,7 +256,8 @@ def _progress(raw: FileIO, file: Any) -> Progress:
 def _text_progress(position: int, file: io.TextIOWrapper, *, untouched: bool) -> Progress:
     """Use what the text layer shows the garbage collector: pending writes, and decoded characters not yet read."""
     pending = [thing for thing in gc.get_referents(file) if isinstance(thing, (str, bytes, list, tuple))]
-    token = (position, *((id(thing), len(thing)) for thing in pending))
+    # Its hash, because a token is kept for each file, and is several objects otherwise.
+    token = hash((position, *((id(thing), len(thing)) for thing in pending)))
     # The one tuple is the decoder's snapshot: there are decoded characters, which a reader may be living on.
     living_on_it = any(isinstance(thing, tuple) for thing in pending)
     return Progress(token, untouched=untouched, visible=not living_on_it)
