@@ -18,6 +18,7 @@ from dummypool import Connection, Pool, Watch
 from opentelemetry import trace
 
 from crawlo_otel_leaks import runtime
+from crawlo_otel_leaks.agenda import Agenda
 from crawlo_otel_leaks.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,17 +69,18 @@ def take(watch: Watch, pool: Pool, connections: list[Connection]) -> None:
 def settle(running: runtime.Runtime, clock: Clock, count: int) -> None:
     """Tick until every handle has been promoted and looked at once."""
     clock.now += 6
-    while len(running.detector._watches) < count or running.detector._due[0][0] <= clock.now:  # noqa: SLF001
+    old = running.tracker.old[Watch.kind]
+    while len(old) < count or running.detector._agenda.open(clock.now):  # noqa: SLF001
         running.detector.tick(clock.now)
 
 
 def spread(running: runtime.Runtime, due: Callable[[], float]) -> None:
     """Have every handle looked at when `due` says, in monotonic seconds."""
     detector = running.detector
-    detector._due.clear()  # noqa: SLF001  (no program could be brought there in less than an hour)
-    for watch in detector._watches.values():  # noqa: SLF001
+    detector._agenda = Agenda()  # noqa: SLF001  (no program could be brought there in less than an hour)
+    for watch in running.tracker.old[Watch.kind].values():
         watch.threshold = 2 * HOUR
-        detector._schedule(watch, due())  # noqa: SLF001
+        detector._agenda.add(watch, due())  # noqa: SLF001
 
 
 def steady(running: runtime.Runtime, clock: Clock, count: int) -> dict[str, float]:
@@ -126,11 +128,11 @@ def ticks(running: runtime.Runtime, clock: Clock) -> dict[str, Any]:
     detector = running.detector
     spread(running, lambda: clock.now + HOUR)
     idle = milliseconds(lambda: detector.tick(clock.now))
-    some = list(detector._watches.values())[:OVERDUE]  # noqa: SLF001
+    some = list(running.tracker.old[Watch.kind].values())[:OVERDUE]
     busy = []
     for _ in range(TICKS):
         for watch in some:
-            detector._schedule(watch, clock.now)  # noqa: SLF001
+            detector._agenda.add(watch, clock.now)  # noqa: SLF001
         busy += milliseconds(lambda: detector.tick(clock.now), 1)
     return {"tick_none_ms": statistics.median(idle), f"tick_{OVERDUE}_ms": statistics.median(busy)}
 

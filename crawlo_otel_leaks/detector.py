@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import heapq
-import itertools
-from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from crawlo_otel_leaks import holds, owner, rules, sites
+from crawlo_otel_leaks.agenda import Agenda
 from crawlo_otel_leaks.findings import Findings
 from crawlo_otel_leaks.kinship import Kinship
 from crawlo_otel_leaks.model import Reason
@@ -40,11 +39,10 @@ class Detector:
         self.sinks = list(sinks)
         self.findings = Findings()
         self._kin = Kinship(tracker)
-        self._due: list[tuple[float, int, Watch]] = []
-        self._watches: dict[Handle, Watch] = {}
+        self._agenda = Agenda()
         self._open: dict[Handle, Watch] = {}
-        self._tie = itertools.count()
-        self._crowds: Counter[Site] = Counter()
+        self._crowds: dict[Site, dict[Handle, Watch]] = {}
+        """Those of a site that are past their threshold, unmoved, and whose use cannot be seen."""
 
     def tick(self, now: float | None = None) -> None:
         """Bring the verdicts up to date. `now` is in monotonic seconds."""
@@ -69,7 +67,7 @@ class Detector:
         self.tick(now)
         frames = owner.current_frames()
         for handle in self.tracker.held():
-            watch = self._watches.get(handle) or Watch(handle, self._threshold(handle))
+            watch = self.tracker.old[handle.kind].get(handle) or Watch(handle, self._threshold(handle))
             part = self._kin.holder(handle) is not None
             facts = watch.look(now, 0.0, frames, exiting=exiting, part=part)
             self._apply(watch, self._judge(watch, facts), now)
@@ -77,27 +75,26 @@ class Detector:
 
     def verdict(self, handle: Handle) -> Reason | None:
         """Return what a handle is accused of now."""
-        watch = self._watches.get(handle)
+        watch = self._open.get(handle)
         return watch.leak.reason if watch is not None and watch.leak is not None else None
 
     def _take_abandoned(self, now: float) -> None:
         handles = list(_drain(self.tracker.abandoned))
         self._kin.lose(handles)
         for handle in handles:
-            watch = self._watches.get(handle) or Watch(handle, 0.0)
+            watch = self._open.get(handle) or Watch(handle, 0.0)
             if not self.ignored(handle) and not self._kin.answered(handle):
                 self._apply(watch, Reason.ABANDONED, now)
             self._open.pop(handle, None)
-            self._forget(watch)
+            self._leave_crowd(handle)
 
     def _take_ended_scopes(self, now: float) -> None:
         """Look at everything that an ended scope holds now, rather than when it is due."""
         ended = set(_drain(self.tracker.ended_scopes))
         for handle in self.tracker.held() if ended else ():
             if handle.scope in ended:
-                self._watch(handle, now)
-                due = max(now, (handle.scope.ended_at or now) + self.settings.grace)
-                self._schedule(self._watches[handle], due)
+                watch = self._watch(handle, now)
+                self._agenda.add(watch, max(now, (handle.scope.ended_at or now) + self.settings.grace))
 
     def _promote(self, now: float) -> None:
         """Move handles that outlived a scan interval from young to old, oldest first."""
@@ -106,54 +103,50 @@ class Detector:
             for handle in _oldest(shelf):
                 if now - handle.acquired_at < patience:
                     break
-                self._watch(handle, now)
+                if handle.released_at is None:
+                    self._watch(handle, now)
 
-    def _watch(self, handle: Handle, now: float) -> None:
-        if handle in self._watches:
-            return
-        watch = self._watches[handle] = Watch(handle, self._threshold(handle))
-        self.tracker.old[handle.kind][handle] = None
+    def _watch(self, handle: Handle, now: float) -> Watch:
+        old = self.tracker.old[handle.kind]
+        known: Watch | None = old.get(handle)
+        if known is not None:
+            return known
+        watch = old[handle] = Watch(handle, self._threshold(handle))
         self.tracker.young[handle.kind].pop(handle, None)
-        self._schedule(watch, now)
+        self._agenda.add(watch, now)
         if handle.released_at is not None:  # released by another thread between the two lines above
-            self.tracker.old[handle.kind].pop(handle, None)
+            old.pop(handle, None)
+        return watch
 
     def _look_at_due(self, now: float) -> None:
-        frames = owner.current_frames() if self._due and self._due[0][0] <= now else {}
+        frames = owner.current_frames() if self._agenda.open(now) else {}
         for _ in range(BUDGET):
-            if not self._due or self._due[0][0] > now:
+            watch = self._agenda.take(now)
+            if watch is None:
                 break
-            due, _, watch = heapq.heappop(self._due)
-            if due != watch.due:  # scheduled anew since
-                continue
             if watch.handle.released_at is not None:
-                self._forget(watch)
-                continue
-            self._look_at(watch, now, frames)
+                self._leave_crowd(watch.handle)
+            else:
+                self._look_at(watch, now, frames)
 
     def _look_at(self, watch: Watch, now: float, frames: Mapping[int, FrameType]) -> None:
         try:
             part = self._kin.holder(watch.handle) is not None
             facts = self._facts(watch, watch.look(now, self.settings.grace, frames, part=part))
             self._apply(watch, self._judge(watch, facts), now)
-            self._schedule(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
+            self._agenda.add(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
         except Exception as error:  # noqa: BLE001  (one that cannot be looked at must not hide the others)
             self.tracker.fail(type(watch.handle).__name__, error)
-            self._forget(watch)
-
-    def _schedule(self, watch: Watch, due: float) -> None:
-        watch.due = due
-        heapq.heappush(self._due, (due, next(self._tie), watch))
+            self._give_up(watch.handle)
 
     def _facts(self, watch: Watch, facts: Facts) -> Facts:
         """Add how many handles of the same site are stuck alike."""
-        crowd = self._crowds[watch.handle.site] + (watch.stuck - watch.counted)
-        watch.counted = watch.stuck
-        if crowd:
-            self._crowds[watch.handle.site] = crowd
+        site = watch.handle.site
+        if facts.crowd:
+            self._crowds.setdefault(site, {})[watch.handle] = watch
         else:
-            self._crowds.pop(watch.handle.site, None)
-        return replace(facts, crowd=crowd) if facts.idle is None else facts
+            self._leave_crowd(watch.handle)
+        return replace(facts, crowd=len(self._crowds.get(site, ()))) if facts.idle is None else facts
 
     def _judge(self, watch: Watch, facts: Facts) -> Reason | None:
         return None if self.ignored(watch.handle) else rules.judge(facts)
@@ -165,12 +158,11 @@ class Detector:
             if leak is not None and leak.reason.is_leak:
                 self._resolve(watch, now)
         elif leak is None and watch.former is not None and watch.former.reason is reason:
-            watch.leak, watch.former = watch.former, None
-            self.findings.reopen(watch.leak)
+            self.findings.reopen(watch.former)
             self._open[watch.handle] = watch
         elif leak is None:
             opened, finding = self.findings.open(watch.handle, reason, now, self._kin.parts(watch.handle))
-            watch.leak = opened
+            watch.accuse(opened)
             self._open[watch.handle] = watch
             self._tell(lambda sink: sink.opened(opened, finding))
         elif reason.strength < leak.reason.strength:
@@ -180,20 +172,26 @@ class Detector:
     def _resolve_released(self, now: float) -> None:
         for watch in [watch for watch in self._open.values() if watch.handle.released_at is not None]:
             self._resolve(watch, watch.handle.released_at or now)
-            self._forget(watch)
+            self._leave_crowd(watch.handle)
 
     def _resolve(self, watch: Watch, at: float) -> None:
-        leak, watch.leak, watch.former = watch.leak, None, watch.leak
+        leak = watch.leak
         self._open.pop(watch.handle, None)
         if leak is not None:
             finding = self.findings.resolve(leak, at)
             self._tell(lambda sink: sink.resolved(leak, finding))
 
-    def _forget(self, watch: Watch) -> None:
-        self._watches.pop(watch.handle, None)
-        if watch.counted:
-            self._crowds[watch.handle.site] -= 1
-            watch.counted = False
+    def _leave_crowd(self, handle: Handle) -> None:
+        crowd = self._crowds.get(handle.site)
+        if crowd is not None and crowd.pop(handle, None) is not None and not crowd:
+            del self._crowds[handle.site]
+
+    def _give_up(self, handle: Handle) -> None:
+        """Look at it no more."""
+        self._leave_crowd(handle)
+        self.tracker.old[handle.kind][handle] = None
+        if handle.released_at is not None:  # by another thread just now
+            self.tracker.old[handle.kind].pop(handle, None)
 
     def _tell_released(self) -> None:
         handles = list(_drain(self.tracker.released))
@@ -240,13 +238,10 @@ def _drain(queue: deque[T]) -> Iterator[T]:
             return
 
 
-def _oldest(shelf: dict[Handle, None]) -> Iterator[Handle]:
-    """Yield the front of a shelf again and again while the caller takes it away."""
-    for _ in range(BUDGET):
+def _oldest(shelf: dict[Handle, None]) -> list[Handle]:
+    """Return the front of a shelf, as far as a tick may come."""
+    while True:
         try:
-            front = next(iter(shelf), None)
-        except RuntimeError:  # another thread put something in meanwhile
+            return list(islice(shelf, BUDGET))
+        except RuntimeError:  # a finalizer, or another thread, took something off meanwhile
             continue
-        if front is None:
-            return
-        yield front

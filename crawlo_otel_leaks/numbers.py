@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.detector import Detector
     from crawlo_otel_leaks.tracker import Tracker
 
-HANDLE_BYTES = 1_100
-"""Estimate of one live handle in bytes, with its references, its watch and its dict entries: benchmarks/memory.py."""
+HANDLE_BYTES = 650
+"""Estimate of one live handle in bytes, with its references, its watch and its dict entries: docs/overhead.md."""
 SITE_BYTES = 512
 """Estimate of one interned site in bytes."""
 

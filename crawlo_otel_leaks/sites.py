@@ -128,7 +128,8 @@ class Sites:
             site = self._sites[key] = Site(near, ())
             site.sample = stack
         site.acquired += 1
-        return site, stack
+        # Most stacks of a site are the same: one is enough in memory.
+        return site, site.sample if site.sample == stack else stack
 
     def _make_room(self) -> None:
         if len(self._sites) >= LIMIT:

@@ -50,7 +50,7 @@ class Tracker:
 
     Plain dict and deque operations are atomic under the interpreter lock; that is all the
     synchronisation there is. `young` and `old` map a kind to its handles, oldest first; only the
-    detector moves a handle from one to the other.
+    detector moves a handle from one to the other, and keeps what it knows of an old one beside it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Tracker:
         self.capture_paths = capture_paths
         self.clock = clock
         self.young: dict[str, dict[Handle, None]] = {kind: {} for kind in semconv.KINDS}
-        self.old: dict[str, dict[Handle, None]] = {kind: {} for kind in semconv.KINDS}
+        self.old: dict[str, dict[Handle, Any]] = {kind: {} for kind in semconv.KINDS}
         self.abandoned: deque[Handle] = deque(maxlen=QUEUE)
         self.released: deque[Handle] = deque(maxlen=QUEUE)
         self.brief = brief

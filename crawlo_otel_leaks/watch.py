@@ -29,29 +29,38 @@ class Watch:
         "_loop_closed_at",
         "_moved_at",
         "_token",
-        "counted",
+        "_told",
         "due",
-        "former",
         "handle",
-        "leak",
-        "stuck",
         "threshold",
     )
 
     def __init__(self, handle: Handle, threshold: float) -> None:
         self.handle = handle
         self.threshold = threshold
-        self.leak: Leak | None = None
-        self.former: Leak | None = None
-        """The one that was resolved by use; if it comes back, it is no new one."""
+        self._told: Leak | None = None
         self.due = 0.0
-        self.stuck = False
-        self.counted = False
         self._token: object = _NEVER
         self._moved_at = handle.acquired_at
         self._finished_at: float | None = None
         self._loop_closed_at: float | None = None
         owner.adopt_global(handle)
+
+    @property
+    def leak(self) -> Leak | None:
+        """What the handle is accused of now."""
+        told = self._told
+        return told if told is not None and told.resolved_at is None else None
+
+    @property
+    def former(self) -> Leak | None:
+        """What was resolved by use; if it comes back, it is no new one."""
+        told = self._told
+        return told if told is not None and told.resolved_at is not None else None
+
+    def accuse(self, leak: Leak) -> None:
+        """Note a verdict; that it is resolved it says itself."""
+        self._told = leak
 
     def look(
         self,
@@ -62,7 +71,10 @@ class Watch:
         exiting: bool = False,
         part: bool = False,
     ) -> Facts:
-        """Gather the facts as they are `now`; `part` tells that another handle answers for it."""
+        """Gather the facts as they are `now`; `part` tells that another handle answers for it.
+
+        The `crowd` in them is the handle alone.
+        """
         handle = self.handle
         owner.settle(handle)
         moved, known = self._progress(now)
@@ -76,7 +88,7 @@ class Watch:
         busy = moved or handle.busy()
         frame = None if exiting else owner.acquiring_frame(handle, frames)
         threshold = inf if handle.lasting else self.threshold
-        self.stuck = not known and not busy and frame is None and idle > threshold
+        stuck = not known and not busy and frame is None and idle > threshold
         return Facts(
             age=now - handle.acquired_at,
             idle=idle if known else None,
@@ -88,6 +100,7 @@ class Watch:
             owner_finished_for=_lasted(self._finished_at, now),
             loop_closed_for=_lasted(self._loop_closed_at, now),
             scope_ended_for=_lasted(_scope_end(handle), now),
+            crowd=int(stuck),
             part=part,
             exiting=exiting,
             process=handle.process,

@@ -122,7 +122,7 @@ def test_what_cannot_be_seen_is_accused_in_a_crowd_only(rig):
         rig.runtime.tracker.release(handle)
     rig.settle()
     assert rig.runtime.report().status == "healthy"
-    assert not +rig.runtime.detector._crowds
+    assert not rig.runtime.detector._crowds
 
 
 def test_the_loop_that_closes_leaves_a_leak_after_the_grace(rig):
@@ -223,7 +223,7 @@ def test_a_handle_released_while_it_is_promoted_leaves_nothing(rig):
     assert rig.held == []
     rig.settle()
     assert rig.verdicts == []
-    assert rig.runtime.detector._watches == {}
+    assert rig.runtime.tracker.old["file"] == {}
 
 
 def test_old_handles_are_looked_at_ever_more_rarely(rig):

@@ -182,3 +182,15 @@ def test_a_stack_without_user_frames_names_what_is_there():
 def test_code_without_a_file_keeps_its_name(name):
     site, _ = run(TAKE, name)["serve"](Sites())
     assert sites.resolve(site.frames)[0].file == name
+
+
+def test_the_same_stack_noted_again_is_one_in_memory_another_above_it_is_its_own():
+    def steps(*functions):
+        return tuple((function.__code__, 2) for function in functions)
+
+    interner, near = Sites(), (here, run, fingerprint_of)
+    site, first = interner.of(steps(*near, steps))
+    again, same = interner.of(steps(*near, steps))
+    assert (again, same) == (site, first)
+    assert same is first
+    assert interner.of(steps(*near, here)) == (site, steps(*near, here))

@@ -50,7 +50,8 @@ class FileHandle(Handle):
         self.tracker = tracker
         self.abandoned = False
         self.raw = raw
-        self.buffer = weakref.ref(buffer, self._outlived)
+        self.buffer = below = BufferRef(buffer, _outlive)
+        below.handle = self
         self.ref = self.buffer if file is buffer else weakref.ref(file)
         raw.close = self.close  # type: ignore[method-assign]
         raw._dealloc_warn = self  # type: ignore[attr-defined]  # noqa: SLF001  (see above, and `__call__`)
@@ -126,6 +127,17 @@ class FileHandle(Handle):
             return _INVISIBLE
         file = self.ref()
         return _progress(raw, buffer if file is None else file)
+
+
+class BufferRef(weakref.ref[Any]):
+    """A reference to a file's buffer that knows its handle, which is lighter than a bound method for each."""
+
+    __slots__ = ("handle",)
+    handle: FileHandle
+
+
+def _outlive(below: BufferRef) -> None:
+    below.handle._outlived(below)  # noqa: SLF001  (of this very file)
 
 
 class UnbufferedHandle(Handle):
@@ -256,7 +268,8 @@ def _progress(raw: FileIO, file: Any) -> Progress:
 def _text_progress(position: int, file: io.TextIOWrapper, *, untouched: bool) -> Progress:
     """Use what the text layer shows the garbage collector: pending writes, and decoded characters not yet read."""
     pending = [thing for thing in gc.get_referents(file) if isinstance(thing, (str, bytes, list, tuple))]
-    token = (position, *((id(thing), len(thing)) for thing in pending))
+    # Its hash, because a token is kept for each file, and is several objects otherwise.
+    token = hash((position, *((id(thing), len(thing)) for thing in pending)))
     # The one tuple is the decoder's snapshot: there are decoded characters, which a reader may be living on.
     living_on_it = any(isinstance(thing, tuple) for thing in pending)
     return Progress(token, untouched=untouched, visible=not living_on_it)

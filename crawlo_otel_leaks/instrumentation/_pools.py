@@ -11,6 +11,7 @@ import wrapt
 from crawlo_otel_leaks.blame import note, of_pool, tell
 from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.pool import Limits, Pool
 
@@ -40,8 +41,9 @@ class PoolWatch:
         self.patience = running.settings.pool_wait
         self.pools = running.pools
         self._handles: dict[int, ConnectionHandle] = {}
-        self._refs: dict[int, weakref.ref[Any]] = {}
+        self._refs: dict[int, Ref] = {}
         """One for each connection, however often it is taken out."""
+        self._told_gone = self._gone  # one bound method for all of them
         running.finders.append(self.find)
 
     # -- what a library says of itself ------------------------------------------------------------------
@@ -169,10 +171,11 @@ class PoolWatch:
         key = id(connection)
         ref = self._refs.get(key)
         if ref is None or ref() is not connection:
-            ref = self._refs[key] = weakref.ref(connection, lambda gone: self._gone(key, gone))
+            ref = self._refs[key] = Ref(connection, self._told_gone)
+            ref.key = key
         handle.connection = ref
         self.tracker.hold(handle)
-        self._handles[key] = handle
+        self._handles[ref.key] = handle  # not `key`, which would be one more number in memory
         pool.held[handle] = None
 
     def gave_back(self, connection: object) -> None:
@@ -223,7 +226,8 @@ class PoolWatch:
         for handle in list(self.pool_of(thing).held):
             self.gave_back(handle.referent())
 
-    def _gone(self, key: int, ref: weakref.ref[Any]) -> None:
+    def _gone(self, ref: Ref) -> None:
+        key = ref.key
         if self._refs.get(key) is ref:
             del self._refs[key]
         handle = self._handles.get(key)
