@@ -210,10 +210,7 @@ static int files_fill(Files *self, PyObject *parts) {
 }
 
 static PyObject *files_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
-    if (!only_keywords(args, parts)) return NULL;
-    Files *self = (Files *)type->tp_alloc(type, 0);
-    if (self != NULL && files_fill(self, parts) < 0) Py_CLEAR(self);
-    return (PyObject *)self;
+    return of_parts(type, args, parts, (Fill)files_fill);
 }
 
 static int files_traverse(Files *self, visitproc visit, void *arg) {

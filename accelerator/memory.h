@@ -58,17 +58,9 @@ static inline size_t mix(size_t hash, size_t part) {
     return hash ^ (hash >> 29);
 }
 
-static inline size_t hash_of(const Key *key) {
-    size_t hash = mix(0, (size_t)key->kind);
-    for (int at = 0; at < key->length; at++)
-        hash = mix(hash, (size_t)key->code[at] + (size_t)key->instruction[at] * 31);
-    return hash;
-}
-
-static inline size_t hash_of_steps(const Steps *steps) {
-    size_t hash = 0;
-    for (int at = 0; at < steps->length; at++)
-        hash = mix(hash, (size_t)steps->code[at] + (size_t)steps->instruction[at] * 31);
+/* Of so many frames, begun with `hash`. */
+static inline size_t hash_of(size_t hash, int length, PyObject *const *code, const int *instruction) {
+    for (int at = 0; at < length; at++) hash = mix(hash, (size_t)code[at] + (size_t)instruction[at] * 31);
     return hash;
 }
 
@@ -203,7 +195,7 @@ static int grow_kept(Memory *memory) {
 /* The one tuple of these steps, the caller's reference; NULL with an exception. */
 static PyObject *stack_of(Memory *memory, const Steps *steps) {
     if (memory->kept_count * 2 >= memory->kept_size && grow_kept(memory) < 0) return PyErr_NoMemory();
-    size_t hash = hash_of_steps(steps), at = hash & (memory->kept_size - 1);
+    size_t hash = hash_of(0, steps->length, steps->code, steps->instruction), at = hash & (memory->kept_size - 1);
     for (; memory->kept[at].stack != NULL; at = (at + 1) & (memory->kept_size - 1))
         if (memory->kept[at].hash == hash && same_steps(memory->kept[at].stack, steps)) return Py_NewRef(memory->kept[at].stack);
     PyObject *stack = tuple_of(steps);

@@ -104,7 +104,7 @@ static int site_at(Swift *self, PyObject *frame, PyObject *kind, PyObject **site
     if (step == NULL) return ask(self, frame, kind, site, stack);
     Key key;
     if (key_of(self, step, kind, &key) < 0) return -1;
-    size_t hash = hash_of(&key);
+    size_t hash = hash_of(mix(0, (size_t)kind), key.length, key.code, key.instruction);
     PyObject *known = key.length ? site_known(&self->memory, &key, hash) : NULL;
     if (known == NULL) {
         if (ask(self, frame, kind, site, stack) < 0) return -1;

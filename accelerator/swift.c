@@ -16,17 +16,6 @@ static int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t
     return 0;
 }
 
-static PyObject *swift_at(Swift *self, PyObject *const *args, Py_ssize_t count) {
-    PyObject *site = NULL, *stack = NULL;
-    if (!arguments(self, "at", count, 2)) return NULL;
-    if (!PyFrame_Check(args[0])) return PyErr_Format(PyExc_TypeError, "%s found, a frame expected", Py_TYPE(args[0])->tp_name);
-    if (site_at(self, args[0], args[1], &site, &stack) < 0) return NULL;
-    PyObject *both = PyTuple_Pack(2, site, stack);
-    Py_DECREF(site);
-    Py_DECREF(stack);
-    return both;
-}
-
 static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
     if (!arguments(self, "locate", count, 2)) return NULL;
     int done = located(self, args[0], args[1]);
@@ -140,17 +129,13 @@ static void swift_dealloc(Swift *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* There is none without its parts: no method needs to ask for each. */
 static PyObject *swift_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
-    if (!only_keywords(args, parts)) return NULL;
-    Swift *self = (Swift *)type->tp_alloc(type, 0);
-    if (self != NULL && fill(self, parts) < 0) Py_CLEAR(self);
-    return (PyObject *)self;
+    return of_parts(type, args, parts, (Fill)fill);
 }
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))swift_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
-    FAST(at), FAST(locate), FAST(acquire), FAST(enter), FAST(note),
+    FAST(locate), FAST(acquire), FAST(enter), FAST(note),
     {"hold", (PyCFunction)swift_hold, METH_O, NULL},
     {"release", (PyCFunction)swift_release, METH_O, NULL},
     {"forget", (PyCFunction)swift_forget, METH_NOARGS, NULL},

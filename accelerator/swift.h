@@ -54,10 +54,17 @@ static inline PyObject *given(PyObject *parts, const char *name) {
     return Py_NewRef(part);
 }
 
-static inline int only_keywords(PyObject *args, PyObject *parts) {
-    if (PyTuple_GET_SIZE(args) == 0 && parts != NULL) return 1;
-    PyErr_SetString(PyExc_TypeError, "keywords alone are expected");
-    return 0;
+typedef int (*Fill)(PyObject *self, PyObject *parts);
+
+/* An object that `fill` gives its parts: there is none without them, so that no method needs to ask for each. */
+static inline PyObject *of_parts(PyTypeObject *type, PyObject *args, PyObject *parts, Fill fill) {
+    if (PyTuple_GET_SIZE(args) || parts == NULL) {
+        PyErr_SetString(PyExc_TypeError, "keywords alone are expected");
+        return NULL;
+    }
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL && fill(self, parts) < 0) Py_CLEAR(self);
+    return self;
 }
 
 static inline int is_handle(Swift *self, PyObject *thing) {

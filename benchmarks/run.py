@@ -74,7 +74,7 @@ def ratios(chosen: str, results: dict[str, Any], *, quick: bool) -> Iterator[Lin
 def _told(name: str, spread: Spread, goal: float | None) -> str:
     if name != rows.SWIFT or goal is None:
         return str(spread)
-    return f"{spread} {'met' if spread.median <= goal else 'MISSED'}"
+    return f"{spread} {table.MET[spread.median <= goal]}"
 
 
 def crawl(results: dict[str, Any]) -> Iterator[Line]:
@@ -84,7 +84,7 @@ def crawl(results: dict[str, Any]) -> Iterator[Line]:
     if find_spec(MODULE) is not None:
         results["crawl_accelerated"] = swift = _of(CRAWL.name, accelerator=True)
         told = Spread(**swift["ratio"])
-        beside[rows.SWIFT] = f"{told} {'met' if told.median >= SPEED else 'MISSED'}"
+        beside[rows.SWIFT] = f"{told} {table.MET[told.median >= SPEED]}"
     yield Line(
         "Crawlo crawl, 200 local pages",
         f"{found['pages_per_second']:.0f} pages/s",

@@ -18,13 +18,13 @@ class Line(NamedTuple):
 
 
 HEADS: Final = ("", "untracked", "tracked", "goal", "", "accelerated", "tracemalloc(16)", "warnings + debug", "contrib")
-_MET: Final = {True: "met", False: "MISSED", None: ""}
+MET: Final = {True: "met", False: "MISSED", None: ""}
 
 
 def cells(line: Line) -> tuple[str, ...]:
     """Return a line's cells."""
     others = (line.rivals.get(head, "-") for head in HEADS[5:])
-    return (line.name, line.untracked, line.ours, line.goal, _MET[line.met], *others)
+    return (line.name, line.untracked, line.ours, line.goal, MET[line.met], *others)
 
 
 def text(lines: list[Line]) -> str:

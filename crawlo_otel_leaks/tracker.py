@@ -6,6 +6,7 @@ import logging
 import time
 import weakref
 from collections import deque
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
@@ -15,8 +16,10 @@ from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.owner import current_scope, current_task, running_loop, this_span, this_thread, used_by_another
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
+
+    from opentelemetry.context import Context
 
     from crawlo_otel_leaks.blame import Exhaustion
     from crawlo_otel_leaks.model import Handle, Scope
@@ -30,8 +33,9 @@ COUNTED: Final = 50_000
 """Brief holds of a kind kept for the histogram between two ticks; older ones are dropped and counted."""
 _logger = logging.getLogger("crawlo_otel_leaks")
 # The context variable itself, where OpenTelemetry keeps its context in one: two calls fewer for each acquisition.
-CONTEXT: Final = getattr(_RUNTIME_CONTEXT, "_current_context", None)
-_context: Callable[[], Mapping[str, object]] = get_current if CONTEXT is None else CONTEXT.get
+_variable = getattr(_RUNTIME_CONTEXT, "_current_context", None)
+CONTEXT: Final[ContextVar[Context] | None] = _variable if isinstance(_variable, ContextVar) else None
+current_context: Final[Callable[[], Context]] = get_current if CONTEXT is None else CONTEXT.get
 
 
 class Accelerator(NamedTuple):
@@ -95,7 +99,7 @@ class Tracker:
 
     def locate(self, handle: Handle, frame: FrameType | None) -> Handle | None:
         """Note where and by whom `handle` is being acquired, without holding it yet."""
-        context = _context()
+        context = current_context()
         if frame is None or self.closed or (context and context.get(_SUPPRESS_INSTRUMENTATION_KEY)):
             self.ignored += 1
             return None
@@ -174,7 +178,7 @@ class Tracker:
             return
         if current_scope.get() is not handle.scope:
             handle.process = handle.shared = True
-        elif used_by_another(handle, _context()):
+        elif used_by_another(handle, current_context()):
             handle.shared = True
 
     def held(self, kinds: Iterable[str] = semconv.KINDS) -> Iterator[Handle]:

@@ -84,10 +84,6 @@ class Thorough(Healthy):
     name = "thorough"
 
 
-class Wasteful(Healthy):
+class Wasteful(Leaky):
     name = "wasteful"
-
-    def parse(self, response):
-        if response.url.endswith("/page/0"):
-            kept.append(aiohttp.ClientSession())  # leak: a session a run, kept by the module
-        yield Page(url=response.url)
+    pages = PAGES

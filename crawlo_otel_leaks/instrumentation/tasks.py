@@ -10,10 +10,9 @@ import re
 import sys
 import weakref
 from asyncio import events, tasks
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KEY, get_current
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._awaited import awaited, referred
@@ -21,6 +20,7 @@ from crawlo_otel_leaks.instrumentation._makers import ASKERS, Asker
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import current_scope, current_task, this_span, this_thread
+from crawlo_otel_leaks.tracker import current_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ class Tasks(Runners[TaskHandle]):
         # Names of this function's own are found fastest.
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
-        current, context, scope, here = current_task, _context(), current_scope.get, this_thread
+        current, context, scope, here = current_task, current_context, current_scope.get, this_thread
         create, root = _CREATE, _ROOT
         note = self.tracker.accelerator.note_task if self.tracker.accelerator else None
 
@@ -236,12 +236,6 @@ class Tasks(Runners[TaskHandle]):
         # A library's task, and one made by a callback, have nobody whose end they should not outlive.
         handle.shared = made_by is not None or note.maker is None
         return handle
-
-
-def _context() -> Callable[[], Context]:
-    """Return the least costly way to OpenTelemetry's current context."""
-    variable = getattr(_RUNTIME_CONTEXT, "_current_context", None)
-    return variable.get if isinstance(variable, ContextVar) else get_current
 
 
 def _above(frame: FrameType | None) -> tuple[Any, ...]:
