@@ -114,7 +114,7 @@ def main() -> None:
     settings = Settings(level=arguments.level, scan_interval=1e6, top=False, accelerator=name != arguments.path)
     running = runtime.start("hot paths", settings)
     assert running is not None
-    assert running.accelerated is settings.accelerator, "the accelerator is not installed"
+    assert (running.tracker.accelerator is not None) is settings.accelerator, "the accelerator is not installed"
     with trace.get_tracer("hot paths").start_as_current_span("hot paths"):
         path = PATHS[name](running.tracker)
         gc.freeze()

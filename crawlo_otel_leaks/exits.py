@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -16,12 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import wrapt
 from opentelemetry import _logs, metrics, trace
 
+from crawlo_otel_leaks import wakeups
+
 if TYPE_CHECKING:
     from types import FrameType
 
 _logger = logging.getLogger("crawlo_otel_leaks")
 FLUSH: Final = 5.0
 """Seconds that SIGTERM may be delayed for telemetry; an unreachable collector must not hold the process."""
+_SPAWNED: Final = "--multiprocessing-fork"
+"""An argument of the children that multiprocessing starts anew."""
 MAIN_PID: Final = "_CRAWLO_OTEL_LEAKS_MAIN_PID"
 """Tells child processes, which inherit the environment, that a report path is taken."""
 
@@ -34,6 +39,9 @@ class Ending(Protocol):
 
     def forked(self) -> None:
         """Begin anew in a child."""
+
+    def hurry(self) -> None:
+        """Call `rouse` often from now on."""
 
     def pause(self) -> None:
         """Hold no lock of the host's."""
@@ -63,6 +71,8 @@ def install(ending: Ending) -> None:
     _hook_for_good()
     if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
+        if _SPAWNED in sys.argv:
+            wakeups.listen()
 
 
 def remove(ending: Ending) -> None:
@@ -73,7 +83,7 @@ def remove(ending: Ending) -> None:
     _ending = None
     if os.environ.get(MAIN_PID) == str(os.getpid()):
         del os.environ[MAIN_PID]
-    if _in_main_thread() and signal.getsignal(signal.SIGTERM) is _terminate:
+    if _in_main_thread() and _ours():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -129,8 +139,7 @@ def _shut_down(provider: object, attribute: str) -> None:
 
 def _before_fork() -> None:
     # A child forgets what signals its interpreter was about to handle: one that comes before its hooks run has to wait.
-    ours = signal.getsignal(signal.SIGTERM) is _terminate
-    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if ours else None
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _ours() else None
     _fork.ending = _ending
     if _ending is not None:
         _ending.pause()
@@ -163,7 +172,15 @@ def _unmask() -> None:
 
 def _hook_multiprocessing(util: Any) -> None:  # noqa: ANN401  (a module)
     """Children that multiprocessing forks skip the exit hooks; they run finalizers of their own."""
-    util.register_after_fork(util, lambda _: util.Finalize(None, _exit_child, exitpriority=0))
+    util.register_after_fork(util, lambda _: _begin_child(util))
+
+
+def _begin_child(util: Any) -> None:  # noqa: ANN401  (as above)
+    util.Finalize(None, _exit_child, exitpriority=0)
+    # Pools end their workers by SIGTERM just as these begin to wait for more work.
+    if _ending is not None and _ours():
+        wakeups.listen()
+        _ending.hurry()
 
 
 def _exit_child() -> None:
@@ -172,6 +189,16 @@ def _exit_child() -> None:
 
 
 # Signals.
+
+
+def _ours() -> bool:
+    return signal.getsignal(signal.SIGTERM) is _terminate
+
+
+def rouse() -> None:
+    """See that the main thread hears of a SIGTERM that has come, from the detector's thread, now and then."""
+    if _ours() and not _terminating:
+        wakeups.nudge(signal.SIGTERM)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from crawlo_otel_leaks import blame, exits, live
+from crawlo_otel_leaks import blame, exits, live, wakeups
 from crawlo_otel_leaks.detector import Detector
 from crawlo_otel_leaks.emitters.logs import Logs
 from crawlo_otel_leaks.emitters.metrics import Metrics
@@ -29,6 +29,7 @@ from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.shortages import Shortages
 from crawlo_otel_leaks.sites import Sites
 from crawlo_otel_leaks.swift import accelerate
+from crawlo_otel_leaks.ticker import Ticker
 from crawlo_otel_leaks.tracker import BRIEF, Tracker
 from crawlo_otel_leaks.vitals import Vitals
 
@@ -40,10 +41,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.report.model import Report
 
 _logger = logging.getLogger("crawlo_otel_leaks")
-JOIN: Final = 2.0
-"""Seconds that an exit waits for the detector's thread."""
 WATCHED: Final = 1.0
-"""Seconds between two ticks while somebody watches what is held."""
+"""Seconds between two ticks while somebody watches what is held, or signals."""
 REFRESH: Final = 0.1
 """Seconds that a look in between waits for a tick that is under way."""
 PAUSE: Final = 1.0
@@ -57,9 +56,10 @@ class Runtime:
         self.settings = settings
         sites, brief = Sites(settings.stack_depth, full=settings.level == "full"), min(BRIEF, settings.hold_min)
         self.tracker = Tracker(sites, clock, capture_paths=settings.capture_paths, brief=brief)
-        self.accelerated = settings.accelerator and accelerate(self.tracker)
+        if settings.accelerator:
+            accelerate(self.tracker)
         self.endpoint = Endpoint()
-        self.vitals = Vitals(self.tracker, own=self.endpoint.descriptors)
+        self.vitals = Vitals(self.tracker, own=lambda: self.endpoint.descriptors() | wakeups.descriptors())
         self.growth, self.numbers = Growth(settings.memory_window), Numbers(self.tracker)
         self._spans = Spans(settings)
         self._logs, self._metrics, self._pool_metrics = Logs(), Metrics(self.numbers), PoolMetrics()
@@ -72,9 +72,8 @@ class Runtime:
         # because an exporter may fork: `pause` then comes from the ticking thread itself.
         self._tick = threading.RLock()
         self._ticking_since: float | None = None
-        self._stopped = threading.Event()
         self._finished = False
-        self._thread: threading.Thread | None = None
+        self.ticker = Ticker(self._beat, self._pause_between_ticks, self.tracker.fail)
 
     def start(self) -> None:
         """Start the detector's thread and the hooks for exit, fork and SIGTERM."""
@@ -82,12 +81,12 @@ class Runtime:
             self._spans.attach()
         self._open_endpoint()
         exits.install(self)
-        self._start_thread()
+        self.ticker.start()
 
     def stop(self) -> None:
         """Stop quietly: no verdict, no report; what was emitted so far stays."""
         exits.remove(self)
-        self._stop_thread()
+        self.ticker.stop()
         self.growth.stop()
         self.endpoint.close()
         self.numbers.reset()
@@ -132,7 +131,7 @@ class Runtime:
         if self._finished:
             return
         self._finished = True
-        self._stop_thread()
+        self.ticker.stop()
         if exiting and any(self.tracker.held()):
             # What only the collector can find is abandoned, not held; the interpreter collects next anyway.
             gc.collect()
@@ -164,7 +163,12 @@ class Runtime:
         self._finished = False
         self.endpoint.forked()
         self._open_endpoint()
-        self._start_thread()
+        self.ticker.start()
+
+    def hurry(self) -> None:
+        """Tick more often from now on, if there is a reason, and not only after the next tick."""
+        self.ticker.stop()
+        self.ticker.start()
 
     def pause(self) -> None:
         """Wait for the running tick, so that a fork copies no lock of the host's that we hold."""
@@ -225,31 +229,12 @@ class Runtime:
         except Exception as error:  # noqa: BLE001  (as above)
             _logger.warning("crawlo_otel_leaks: cannot write the report to %s: %s", path, error)
 
-    def _start_thread(self) -> None:
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._stopped,), name="crawlo-leaks-detector", daemon=True
-        )
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # no more threads, or a fork while the interpreter exits
-            self._thread = None
-            self.tracker.fail("detector thread", error)
-
-    def _stop_thread(self) -> None:
-        self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(JOIN)
-
-    def _run(self, stopped: threading.Event) -> None:
-        while not stopped.wait(self._pause_between_ticks()):
-            try:
-                self.tick()
-            except Exception as error:  # noqa: BLE001  (the detector must outlive a failure of its own)
-                self.tracker.fail("detector", error)
+    def _beat(self) -> None:
+        exits.rouse()
+        self.tick()
 
     def _pause_between_ticks(self) -> float:
-        return min(self.settings.scan_interval, WATCHED if self.endpoint.watched else inf)
+        return min(self.settings.scan_interval, WATCHED if self.endpoint.watched or wakeups.descriptors() else inf)
 
     def _open_endpoint(self) -> None:
         if self.settings.top:

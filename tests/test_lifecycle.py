@@ -8,7 +8,7 @@ import time
 import pytest
 from conftest import Reacting
 
-from crawlo_otel_leaks import exits, runtime, track
+from crawlo_otel_leaks import exits, runtime, ticker, track
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.runtime import Runtime
 from crawlo_otel_leaks.settings import Settings
@@ -29,7 +29,7 @@ def test_the_thread_ticks_until_it_is_stopped():
     try:
         running.tracker.chores.append(told.set)
         assert told.wait(SOON)
-        thread = running._thread
+        thread = running.ticker.thread
     finally:
         running.stop()
     assert not thread.is_alive()
@@ -74,7 +74,7 @@ def test_the_detector_runs_while_it_has_a_user():
     finally:
         runtime.stop("two")
     assert runtime.current() is None
-    assert not running._thread.is_alive()
+    assert not running.ticker.thread.is_alive()
 
 
 @pytest.mark.parametrize("settings", [Settings(enabled=False), Settings(level="off")])
@@ -84,7 +84,7 @@ def test_what_is_switched_off_starts_nothing(settings):
 
 
 def test_stopping_waits_without_the_lock_so_that_an_exporter_may_instrument(monkeypatch):
-    monkeypatch.setattr(runtime, "JOIN", SOON)
+    monkeypatch.setattr(ticker, "JOIN", SOON)
     running = runtime.start("one", Settings(scan_interval=0.01))
     inside, done = threading.Event(), threading.Event()
 

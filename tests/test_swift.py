@@ -337,4 +337,5 @@ def test_another_release_of_it_is_told_once_and_does_no_harm(monkeypatch):
 
 @pytest.mark.parametrize("wanted", [False, True])
 def test_the_setting_decides(wanted):
-    assert Runtime(Settings(accelerator=wanted)).accelerated is wanted
+    tracker = Runtime(Settings(accelerator=wanted)).tracker
+    assert (tracker.accelerator is not None) is wanted

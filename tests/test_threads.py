@@ -311,10 +311,10 @@ def test_our_own_threads_and_telemetrys_are_ignored(watched):
 
     before = watched.runtime.tracker.ignored
     processor = BatchSpanProcessor(ConsoleSpanExporter())
-    watched.runtime._start_thread()
+    watched.runtime.ticker.start()
     assert running(watched) == []
     assert watched.runtime.tracker.ignored == before + 2
-    watched.runtime._stop_thread()
+    watched.runtime.ticker.stop()
     processor.shutdown()
 
 

@@ -202,7 +202,7 @@ def test_a_look_that_fails_is_counted_and_costs_no_verdict(rig, monkeypatch, cap
 
 
 def test_a_forked_childs_descriptors_are_its_parents(rig, monkeypatch):
-    monkeypatch.setattr(rig.runtime, "_start_thread", lambda: None)
+    monkeypatch.setattr(rig.runtime.ticker, "start", lambda: None)
     ends = os.pipe()
     assert unattributed(rig) == 2
     rig.runtime.forked()
