@@ -139,7 +139,7 @@ def _shut_down(provider: object, attribute: str) -> None:
 
 def _before_fork() -> None:
     # A child forgets what signals its interpreter was about to handle: one that comes before its hooks run has to wait.
-    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _ours() else None
+    _mask()
     _fork.ending = _ending
     if _ending is not None:
         _ending.pause()
@@ -163,6 +163,11 @@ def _in_child() -> None:
         _unmask()
 
 
+def _mask() -> None:
+    """Have SIGTERM wait: the last words would wait for locks that our own work here holds."""
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _ours() else None
+
+
 def _unmask() -> None:
     mask = getattr(_fork, "mask", None)
     if mask is not None:
@@ -177,10 +182,14 @@ def _hook_multiprocessing(util: Any) -> None:  # noqa: ANN401  (a module)
 
 def _begin_child(util: Any) -> None:  # noqa: ANN401  (as above)
     util.Finalize(None, _exit_child, exitpriority=0)
-    # Pools end their workers by SIGTERM just as these begin to wait for more work.
-    if _ending is not None and _ours():
+    if _ending is None or not _ours():
+        return
+    _mask()
+    try:  # pools end their workers by SIGTERM just as these begin to wait for more work
         wakeups.listen()
         _ending.hurry()
+    finally:
+        _unmask()
 
 
 def _exit_child() -> None:
