@@ -78,11 +78,11 @@ def test_a_finished_request_is_not_taken_for_the_one_that_got_its_frame_s_addres
     async def request():
         pass
 
-    origins, handle, frame = Origins(), Handle("http.connection"), sys._getframe()
+    origins, handle, frame = Origins([]), Handle("http.connection"), sys._getframe()
     finished = request()
     origins.add(finished, handle)
     assert origins.of(finished.cr_frame) is handle
-    origins._by_frame[id(frame)] = next(iter(origins._by_frame.values()))
+    origins.by_frame[id(frame)] = next(iter(origins.by_frame.values()))
     with pytest.raises(StopIteration):
         finished.send(None)
     assert origins.nearest(frame) is None
@@ -95,10 +95,10 @@ def test_what_was_noted_of_requests_ends_with_them(watched, with_session):
                 await response.read()
 
     with_session(main)
-    gc.collect()
+    watched.pass_time(1)
     (find,) = watched.runtime.finders
     client = find.__self__
-    assert client._requests._by_frame == {}
+    assert client._requests.by_frame == {}
     assert (client._open, client._through) == ({}, {})
 
 

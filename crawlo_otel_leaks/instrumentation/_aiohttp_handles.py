@@ -6,7 +6,6 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation import _descriptors
-from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
@@ -20,16 +19,9 @@ class LoopHandle(Handle):
 
     __slots__ = ("connector", "loop", "ref")
     connector: int
-    """Identity of the connector, whose closing ends all that goes through it."""
+    """Identity of the connector, whose closing ends all that goes through it; 0 while it goes through none yet."""
     loop: weakref.ref[Any]
     ref: weakref.ref[Any]
-
-    def of(self, thing: Any, connector: object) -> Self:
-        """Refer to the object, weakly."""
-        self.ref = weakref.ref(thing)
-        self.loop = weakref.ref(thing._loop)  # noqa: SLF001  (aiohttp has no public name for it)
-        self.connector = id(connector)
-        return self
 
     def loop_closed(self) -> bool:
         """Whether the object's loop is closed, or gone."""
@@ -49,8 +41,10 @@ class SessionHandle(LoopHandle):
 
     def of(self, thing: Any, connector: object) -> Self:
         """Refer to the session, weakly, before its first request."""
-        self.requests = 0
-        return super().of(thing, connector)
+        self.requests, self.connector = 0, id(connector)
+        self.ref = weakref.ref(thing)
+        self.loop = weakref.ref(thing._loop)  # noqa: SLF001  (aiohttp has no public name for it)
+        return self
 
     def progress(self) -> Progress:
         """Tell use by the number of requests."""
@@ -68,11 +62,6 @@ class ConnectionHandle(LoopHandle):
 
     __slots__ = ("websocket",)
     websocket: weakref.ref[Any]
-
-    def of(self, thing: Any, connector: object) -> Self:
-        """Refer to the connection, weakly, before it may become a websocket's."""
-        self.websocket = NONE
-        return super().of(thing, connector)
 
     def progress(self) -> Progress:
         """Tell use by the bytes that came in, those that were read, and those that a websocket sent."""

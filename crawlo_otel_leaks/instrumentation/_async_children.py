@@ -84,7 +84,7 @@ class AsyncChildren(Children[AsyncChild]):
 
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
-        self._origins = Origins()
+        self._origins: Origins[Handle] = Origins(running.tracker.chores)
 
     def ask(self, wrapped: Wrapped, instance: object, args: Arguments, kwargs: Keywords) -> Any:
         """asyncio.create_subprocess_exec and _shell: `wait_for` may have another task run them."""

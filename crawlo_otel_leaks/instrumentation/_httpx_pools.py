@@ -65,7 +65,7 @@ class Slots(PoolWatch):
 
     def __init__(self, running: Runtime, package: str) -> None:
         super().__init__(running)
-        self.requests = Origins()
+        self.requests: Origins[Handle] = Origins(running.tracker.chores)
         """Where the calls were made that are under way."""
         self._package = package
         self._calls: dict[int, _Call] = {}

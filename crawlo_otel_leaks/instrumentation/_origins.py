@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from crawlo_otel_leaks.model import Handle
 
-
-class _Asked(weakref.ref[Coroutine[Any, Any, Any]]):
-    """A coroutine, and where it was asked for."""
-
-    __slots__ = ("key", "origin")
-    key: int
-    origin: Handle
+H = TypeVar("H", bound="Handle")
 
 
-class Origins:
-    """The coroutines that are under way. They stay the library's own: what they call finds their frames."""
+class Origins(Generic[H]):
+    """The coroutines that are under way. They stay the library's own: what they call finds their frames.
 
-    def __init__(self) -> None:
-        self._by_frame: dict[int, _Asked] = {}
+    A new one's note replaces an old one's at the same place in memory, so that there are no more notes than
+    coroutines were under way at once; `chores` clear away what is left of those that are over.
+    """
 
-    def add(self, coroutine: Any, origin: Handle) -> None:
+    def __init__(self, chores: list[Callable[[], None]]) -> None:
+        self.by_frame: dict[int, tuple[weakref.ref[Any], H]] = {}
+        """By the identity of their frames."""
+        chores.append(self.tidy)
+
+    def add(self, coroutine: Any, origin: H) -> None:
         """Note where a coroutine that has not started was asked for; of another awaitable, nothing is noted."""
         frame = getattr(coroutine, "cr_frame", None)
         if frame is not None:
-            asked = _Asked(coroutine, self._forget)
-            asked.key, asked.origin = id(frame), origin
-            self._by_frame[asked.key] = asked
+            self.by_frame[id(frame)] = weakref.ref(coroutine), origin
 
-    def of(self, frame: FrameType | None) -> Handle | None:
+    def of(self, frame: FrameType | None) -> H | None:
         """Return where the coroutine was asked for that executes in `frame`."""
-        asked = self._by_frame.get(id(frame))
+        asked, origin = self.by_frame.get(id(frame), (None, None))
         # One that has finished has no frame any more; the frame's id may be another's by now.
         if frame is None or asked is None or getattr(asked(), "cr_frame", None) is not frame:
             return None
-        return asked.origin
+        return origin
 
-    def nearest(self, frame: FrameType | None) -> Handle | None:
+    def nearest(self, frame: FrameType | None) -> H | None:
         """Return where the innermost coroutine was asked for that `frame` is part of."""
-        by_frame = self._by_frame
+        by_frame = self.by_frame
         while frame is not None:
             if id(frame) in by_frame:
                 origin = self.of(frame)
@@ -53,5 +51,10 @@ class Origins:
             frame = frame.f_back
         return None
 
-    def _forget(self, asked: Any) -> None:
-        self._by_frame.pop(asked.key, None)
+    def tidy(self) -> None:
+        """Forget the coroutines that are gone."""
+        for key, asked in list(self.by_frame.items()):
+            if asked[0]() is None:
+                newer = self.by_frame.pop(key, asked)
+                if newer is not asked:  # another thread was quicker
+                    self.by_frame.setdefault(key, newer)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.blame import explain
 from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle, LoopHandle, SessionHandle
 from crawlo_otel_leaks.instrumentation._origins import Origins
+from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.model import Handle
+from crawlo_otel_leaks.owner import span_finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
     from crawlo_otel_leaks.tracker import Tracker
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     Keywords = dict[str, Any]
 
 T = TypeVar("T")
+_TUNNEL: Final = "_create_proxy_connection"
+"""What asks a proxy for a way through has a Connection object of its own for that, until the way is there."""
 
 
 class _Client:
@@ -36,7 +40,7 @@ class _Client:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._requests = Origins()
+        self._requests: Origins[ConnectionHandle] = Origins(tracker.chores)
         self._open: dict[int, LoopHandle] = {}
         self._through: dict[int, dict[int, LoopHandle]] = {}
 
@@ -97,23 +101,30 @@ class _Client:
 
         return ask
 
-    def connect(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """BaseConnector.connect: a slot is taken."""
+    def taken(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Connection.__init__: a connector gives somebody a slot."""
         getframe, note = sys._getframe, self._note_slot  # noqa: SLF001  (documented)
+
+        def take(connection: Any, *args: Any, **kwargs: Any) -> None:
+            original(connection, *args, **kwargs)
+            if live:
+                try:
+                    note(connection, getframe(1))
+                except Exception as error:  # noqa: BLE001  (the host has its connection)
+                    self._tracker.fail("aiohttp connection", error)
+
+        return take
+
+    def connect(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """BaseConnector._create_connection: there may be no descriptor left for one more."""
 
         async def connect(connector: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                connection = await original(connector, *args, **kwargs)
+                return await original(connector, *args, **kwargs)
             except Exception as error:
                 if live:
                     self._safely("blame", explain, self._tracker, error)
                 raise
-            if live:
-                try:
-                    note(connector, connection, getframe(0))
-                except Exception as error:  # noqa: BLE001  (the host has its connection)
-                    self._tracker.fail("aiohttp connect", error)
-            return connection
 
         return connect
 
@@ -124,19 +135,21 @@ class _Client:
 
     def given_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Connection.release and Connection.close."""
+        opened, release = self._open, self._tracker.release
 
         def give_back(connection: Any) -> Any:
-            if live:
-                self._end(connection, self._tracker.release)
+            if live and id(connection) in opened:
+                self._end(connection, release)
             return original(connection)
 
         return give_back
 
     def connection_dropped(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Connection.__del__: collected, and not released if it still has its protocol."""
+        opened = self._open
 
         def drop(connection: Any, **kwargs: Any) -> Any:
-            if live:
+            if live and id(connection) in opened:
                 held = connection._protocol is not None  # noqa: SLF001  (as its own __del__ asks)
                 self._end(connection, self._tracker.abandon if held else self._tracker.release)
             return original(connection, **kwargs)
@@ -163,20 +176,23 @@ class _Client:
         return wrapped(*args, **kwargs)
 
     def _end(self, thing: object, end: Callable[[Handle], None]) -> None:
-        handle = self._open.pop(id(thing), None)
+        key = id(thing)
+        handle = self._open.pop(key, None)
         if handle is None:
             return
-        mates = self._through.get(handle.connector, {})
-        mates.pop(id(thing), None)
-        if not mates:
-            self._through.pop(handle.connector, None)
+        mates = self._through.get(handle.connector)
+        if mates is not None:
+            mates.pop(key, None)
+            if not mates:
+                self._through.pop(handle.connector, None)
         end(handle)
 
     def _begin(self, thing: object, handle: LoopHandle) -> None:
-        self._open[id(thing)] = handle
-        mates = self._through.get(handle.connector, {})
-        mates[id(thing)] = handle
-        self._through[handle.connector] = mates  # last: a finalizer may just have taken an empty one away
+        key, through = id(thing), handle.connector
+        self._open[key] = handle
+        mates = self._through.get(through) or {}
+        mates[key] = handle
+        self._through[through] = mates  # last: a finalizer may just have taken an empty one away
 
     def _note_session(self, session: Any, frame: FrameType) -> None:
         handle = SessionHandle(semconv.HTTP_SESSION, type(session).__qualname__).of(session, session.connector)
@@ -184,23 +200,42 @@ class _Client:
             self._begin(session, handle)
 
     def _note_request(self, session: Any, request: Any, frame: FrameType) -> None:
-        handle = self._open.get(id(session))
-        if isinstance(handle, SessionHandle):
-            handle.requests += 1
-            self._tracker.use(handle)
+        below, requests = frame.f_back, self._requests
         # A websocket's own request, two calls below it, was asked for where the websocket was.
-        origin = self._requests.of(frame.f_back) or self._tracker.locate(Handle(semconv.HTTP_CONNECTION), frame)
+        origin = requests.of(below) if id(below) in requests.by_frame else None
+        if origin is None:
+            origin = self._locate(frame)
+        handle = self._open.get(id(session))
+        if type(handle) is SessionHandle:
+            handle.requests += 1
+            if not handle.shared and not (origin and _same_owner(origin, handle)):
+                self._tracker.use(handle)
         if origin is not None:
-            self._requests.add(request, origin)
+            requests.add(request, origin)
 
-    def _note_slot(self, connector: Any, connection: Any, frame: FrameType) -> None:
-        key = connection._key  # noqa: SLF001  (it has no public name)
-        name = f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
-        handle = ConnectionHandle(semconv.HTTP_CONNECTION, name).of(connection, connector)
-        origin = self._requests.nearest(frame) or self._tracker.locate(Handle(semconv.HTTP_CONNECTION), frame)
-        if origin is not None:
-            self._tracker.enter(handle, origin)
-            self._begin(connection, handle)
+    def _note_slot(self, connection: Any, frame: FrameType) -> None:
+        if connection._source_traceback:  # noqa: SLF001  (there in debug mode, our own frame at its end)
+            del connection._source_traceback[-1]  # noqa: SLF001
+        if frame.f_code.co_name == _TUNNEL:
+            return
+        origin = self._requests.nearest(frame) or self._locate(frame)
+        if origin is None:
+            return
+        connector, key = connection._connector, connection._key  # noqa: SLF001  (they have no public names)
+        handle = origin
+        if origin.connector:  # a redirect's: the first slot of its request has it
+            handle = ConnectionHandle(semconv.HTTP_CONNECTION)
+            self._tracker.move(handle, origin)
+        handle.name = f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
+        handle.websocket, handle.ref, handle.loop = NONE, weakref.ref(connection), weakref.ref(connection._loop)  # noqa: SLF001
+        handle.connector = id(connector)
+        self._tracker.hold(handle)
+        self._begin(connection, handle)
+
+    def _locate(self, frame: FrameType) -> ConnectionHandle | None:
+        handle = ConnectionHandle(semconv.HTTP_CONNECTION)
+        handle.connector = 0
+        return handle if self._tracker.locate(handle, frame) is not None else None
 
     def _note_websocket(self, websocket: Any) -> None:
         handle = self.find(websocket)
@@ -214,6 +249,14 @@ class _Client:
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
             self._tracker.fail(f"aiohttp {where}", error)
             return None
+
+
+def _same_owner(origin: Handle, handle: Handle) -> bool:
+    """Whether what is asked for now is surely by whom the handle was taken for: its span, task and scope."""
+    span = handle.span
+    if origin.span is not span or origin.task is not handle.task or origin.scope is not handle.scope:
+        return False
+    return span is None or not span_finished(span)
 
 
 def _caller(session: object, frame: FrameType) -> FrameType:
@@ -250,5 +293,7 @@ class AiohttpInstrumentor(Instrumentor):
             Point(connector, "Connection.release", client.given_back, slot, direct=True),
             Point(connector, "Connection.close", client.given_back, slot, direct=True),
             Point(connector, "Connection.__del__", client.connection_dropped, slot, direct=True),
-            Point(connector, "BaseConnector.connect", client.connect, slot, direct=True),
+            Point(connector, "Connection.__init__", client.taken, slot, direct=True),
+            Point(connector, "TCPConnector._create_connection", client.connect, direct=True),
+            Point(connector, "UnixConnector._create_connection", client.connect, direct=True),
         ]
