@@ -14,10 +14,9 @@ static PyObject *above(Swift *self, Step *step, Py_ssize_t reach) {
     return steps.length ? stack_of(&self->memory, &steps) : Py_NewRef(Py_True);
 }
 
-/* Who calls the stand for create_task, which is the newest frame; NULL where nobody does. */
+/* Who has the task made, by asyncio's function or by the loop's method; NULL where nobody does. */
 static Step *maker_of(Swift *self) {
     Step *step = running();
-    if (step != NULL) step = back(step);
     if (step != NULL && code_of(step) == self->create_task) step = back(step);
     return step;
 }
@@ -50,16 +49,17 @@ failed:
     return NULL;
 }
 
-static PyObject *noted(Swift *self, PyObject *notes, PyObject *task, PyObject *loop, Py_ssize_t reach) {
+/* 0, or -1 with an exception. */
+static int noted(Swift *self, PyObject *notes, PyObject *task, PyObject *loop, Py_ssize_t reach) {
     Step *step = maker_of(self);
     if (step == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "no frame found that makes the task, one expected");
-        return NULL;
+        return -1;
     }
     PyObject *note = note_of(self, task, loop, step, reach), *key = note == NULL ? NULL : PyLong_FromVoidPtr(task);
     int done = key == NULL ? -1 : PyDict_SetItem(notes, key, note);
     Py_XDECREF(key);
     Py_XDECREF(note);
-    return done < 0 ? NULL : Py_NewRef(Py_None);
+    return done;
 }
 #endif

@@ -71,6 +71,15 @@ static PyObject *stand_call(PyObject *callable, PyObject *const *args, size_t fl
     return result;
 }
 
+/* What every stand has; the rest is NULL. */
+static void begin_stand(Stand *self, vectorcallfunc call, PyObject *wrapped, PyObject *live, PyObject *refused, PyObject *place) {
+    self->vectorcall = call;
+    self->wrapped = Py_NewRef(wrapped);
+    self->live = Py_NewRef(live);
+    self->refused = Py_NewRef(refused);
+    self->place = Py_NewRef(place);
+}
+
 static PyObject *stand_new(PyTypeObject *type, PyObject *args, PyObject *named) {
     static char *names[] = {"wrapped", "live", "note", "refused", "long_way", "most", "keyword", "place", NULL};
     PyObject *wrapped, *live, *note, *refused, *long_way, *keyword, *place;
@@ -80,15 +89,11 @@ static PyObject *stand_new(PyTypeObject *type, PyObject *args, PyObject *named) 
         return NULL;
     Stand *self = (Stand *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
-    self->vectorcall = stand_call;
-    self->wrapped = Py_NewRef(wrapped);
-    self->live = Py_NewRef(live);
+    begin_stand(self, stand_call, wrapped, live, refused, place);
     self->note = Py_NewRef(note);
-    self->refused = Py_NewRef(refused);
     self->long_way = Py_NewRef(long_way);
     self->most = most;
     self->keyword = Py_NewRef(keyword);
-    self->place = Py_NewRef(place);
     return (PyObject *)self;
 }
 
@@ -102,16 +107,20 @@ static int stand_traverse(Stand *self, visitproc visit, void *arg) {
 }
 
 /* The collector need not clear it: what could refer back to it are lists and functions, which it clears. */
+static void end_stand(Stand *self) {
+    Py_XDECREF(self->wrapped);
+    Py_XDECREF(self->live);
+    Py_XDECREF(self->note);
+    Py_XDECREF(self->refused);
+    Py_XDECREF(self->long_way);
+    Py_XDECREF(self->keyword);
+    Py_XDECREF(self->place);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
 static void stand_dealloc(Stand *self) {
     PyObject_GC_UnTrack(self);
-    Py_DECREF(self->wrapped);
-    Py_DECREF(self->live);
-    Py_DECREF(self->note);
-    Py_DECREF(self->refused);
-    Py_DECREF(self->long_way);
-    Py_DECREF(self->keyword);
-    Py_DECREF(self->place);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    end_stand(self);
 }
 
 static int is_name(PyObject *name, PyObject *expected) { return name == expected || (PyUnicode_Check(name) && PyUnicode_Compare(name, expected) == 0); }
@@ -156,7 +165,7 @@ static Py_hash_t stand_hash(PyObject *self) { return PyObject_Hash(((Stand *)sel
 static PyTypeObject Stand_Type;
 
 static PyObject *stand_compare(PyObject *self, PyObject *other, int operation) {
-    if (Py_IS_TYPE(other, &Stand_Type)) other = ((Stand *)other)->wrapped;
+    if (PyObject_TypeCheck(other, &Stand_Type)) other = ((Stand *)other)->wrapped;
     return PyObject_RichCompare(((Stand *)self)->wrapped, other, operation);
 }
 

@@ -6,8 +6,7 @@
 #error "crawlo-otel-leaks-accelerator needs the interpreter lock"
 #endif
 
-#include "noting.h"
-#include "stand.h"
+#include "making.h"
 #include "files.h"
 
 static int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
@@ -40,17 +39,6 @@ static PyObject *swift_enter(Swift *self, PyObject *const *args, Py_ssize_t coun
 
 static PyObject *swift_release(Swift *self, PyObject *handle) {
     return !whole(self) || gave_back(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *swift_note(Swift *self, PyObject *const *args, Py_ssize_t count) {
-    if (!arguments(self, "note", count, 4)) return NULL;
-    if (!PyDict_CheckExact(args[0])) return PyErr_Format(PyExc_TypeError, "%s found, a dict expected", Py_TYPE(args[0])->tp_name);
-    Py_ssize_t reach = PyLong_AsSsize_t(args[3]);
-    if (reach < 0 || reach > REACH_MOST) {
-        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "%zd frames found, 0 to %d expected", reach, REACH_MOST);
-        return NULL;
-    }
-    return noted(self, args[0], args[1], args[2], reach);
 }
 
 static PyObject *swift_forget(Swift *self, PyObject *Py_UNUSED(none)) {
@@ -135,7 +123,7 @@ static PyObject *swift_new(PyTypeObject *type, PyObject *args, PyObject *parts) 
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))swift_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
-    FAST(locate), FAST(acquire), FAST(enter), FAST(note),
+    FAST(locate), FAST(acquire), FAST(enter),
     {"hold", (PyCFunction)swift_hold, METH_O, NULL},
     {"release", (PyCFunction)swift_release, METH_O, NULL},
     {"forget", (PyCFunction)swift_forget, METH_NOARGS, NULL},
@@ -174,7 +162,7 @@ PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
     if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
-    if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 ||
+    if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
         PyModule_AddType(module, &Files_Type) < 0)
         Py_CLEAR(module);
     return module;

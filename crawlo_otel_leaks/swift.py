@@ -34,7 +34,8 @@ def accelerate(own: Tracker) -> bool:
         return False
     own.locate, own.acquire, own.hold, own.release = made.locate, made.acquire, made.hold, made.release  # type: ignore[method-assign]
     own.enter = made.enter  # type: ignore[method-assign]
-    own.accelerator = tracker.Accelerator(made.note, module.Stand, functools.partial(module.Files, swift=made))
+    maker, files = (functools.partial(kind, swift=made) for kind in (module.Maker, module.Files))
+    own.accelerator = tracker.Accelerator(maker, module.Stand, files)
     own.sites.forgetters.append(made.forget)
     return True
 

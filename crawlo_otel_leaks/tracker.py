@@ -41,8 +41,8 @@ current_context: Final[Callable[[], Context]] = get_current if CONTEXT is None e
 class Accelerator(NamedTuple):
     """What else is there in C where a tracker acquires and releases in C; `swift.py` says how it comes about."""
 
-    note_task: Callable[[dict[int, Any], object, object, int], None]
-    """Notes a new task of a loop, and so many frames of its maker."""
+    maker: Callable[..., Any]
+    """Makes what stands in front of a loop's method that makes tasks, and notes each."""
     stand: Callable[..., Any]
     """Makes what stands in front of a function, and tells what it returned."""
     files: Callable[..., Any]

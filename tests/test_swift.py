@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import inspect
 import sys
 import threading
 import weakref
@@ -244,30 +246,62 @@ def test_a_frame_that_ended_is_told_too():
     assert told(swiftly) == told(plain)
 
 
+def maker(tracker, **others):
+    """A loop whose tasks are noted, and the notes."""
+    parts = {"wrapped": asyncio.BaseEventLoop.create_task, "live": [True], "notes": {}, "reach": 3, "place": "a:b"}
+    parts.update({"failed": lambda error: tracker.fail("create_task", error), **others})
+    stand = tracker.accelerator.maker(**parts)
+    return type("Loop", (asyncio.SelectorEventLoop,), {"create_task": stand})(), stand, parts["notes"]
+
+
+def run(loop, main):
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+async def nothing():
+    pass
+
+
 def test_it_notes_tasks_as_python_does():
-    notes = {}
-
-    async def nothing():
-        pass
-
-    def stand(loop, coroutine):  # as the one in tasks.py, which asyncio calls
-        task = original(loop, coroutine)
-        tracker.accelerator.note_task(notes, task, loop, 3)
-        return task
-
     async def main():
-        loop = asyncio.get_running_loop()
-        loop.create_task = lambda coroutine, **_: stand(loop, coroutine)
-        task = asyncio.create_task(nothing())
-        await task
-        return task, asyncio.current_task()
+        task = asyncio.create_task(nothing(), name="n")
+        by_method = asyncio.get_running_loop().create_task(nothing())
+        await asyncio.gather(task, by_method)
+        return task, by_method, asyncio.current_task()
 
-    original, (_, tracker) = asyncio.BaseEventLoop.create_task, trackers()
-    task, maker = asyncio.run(main())
+    loop, _, notes = maker(tracker := trackers()[1])
+    task, by_method, made_by = run(loop, main)
     reference, at, _, by, scope, thread, code, instruction, above = notes[id(task)]
-    assert (reference(), at, by(), scope, thread.is_main) == (task, 100.0, maker, None, True)
-    assert (code.co_name, instruction > 0) == ("<lambda>", True)
-    assert [step.co_name for step in above[::2]] == ["create_task", "main"]
+    assert (reference(), at, by(), scope, thread.is_main) == (task, 100.0, made_by, None, True)
+    assert (task.get_name(), code.co_name, instruction > 0, above) == ("n", "main", True, True)
+    assert (notes[id(by_method)][6], tracker.errors) == (code, 0)
+
+
+def test_a_maker_shows_itself_as_the_method_that_it_stands_for():
+    original = asyncio.BaseEventLoop.create_task
+    loop, stand, _ = maker(trackers()[1])
+    assert (stand, repr(stand), hash(stand)) == (original, repr(original), hash(original))
+    assert (stand.__name__, inspect.signature(stand)) == ("create_task", inspect.signature(original))
+    assert (type(loop).create_task is stand, inspect.isfunction(stand), copy.copy(stand) is stand) == (True, True, True)
+    assert loop.create_task.__self__ is loop
+    loop.close()
+    with pytest.raises(TypeError):
+        stand()
+
+
+def test_a_maker_that_is_off_or_fails_leaves_the_task_alone():
+    async def main():
+        return await asyncio.create_task(nothing())
+
+    loop, _, notes = maker(tracker := trackers()[1], live=[])
+    assert (run(loop, main), notes) == (None, {})
+
+    loop, _, _ = maker(tracker, notes={})
+    tracker.clock = lambda: 1 / 0
+    assert (run(loop, main), tracker.errors > 0) == (None, True)
 
 
 def test_it_leaves_nothing_behind():
@@ -308,15 +342,20 @@ def test_it_dies_with_its_tracker():
         ("enter", (Handle(semconv.CUSTOM), None)),
         ("hold", (Handle(semconv.CUSTOM),)),
         ("release", (None,)),
-        ("note_task", ([], None, None, 1)),
-        ("note_task", ({}, None, None)),
     ],
 )
 def test_what_it_cannot_use_is_refused(name, arguments):
     tracker = trackers()[1]
-    called = getattr(tracker.accelerator if name == "note_task" else tracker, name)
-    with pytest.raises(TypeError, match=r"expected|weak reference"):
-        called(*arguments)
+    with pytest.raises(TypeError, match="expected"):
+        getattr(tracker, name)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("swift", None), ("live", ()), ("notes", []), ("reach", 99), ("reach", -1), ("place", 1)]
+)
+def test_a_maker_takes_only_what_it_can_work_with(name, value):
+    with pytest.raises((TypeError, ValueError)):
+        maker(trackers()[1], **{name: value})
 
 
 def test_without_it_all_is_as_before(monkeypatch):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sys
 import weakref
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Scope, Stack, ThreadOwner
     from crawlo_otel_leaks.runtime import Runtime
+    from crawlo_otel_leaks.tracker import Accelerator
 
     Wrapped = Callable[..., Any]
     Arguments = tuple[Any, ...]
@@ -107,12 +109,13 @@ class Tasks(Runners[TaskHandle]):
 
     def create_task(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Return what stands for a loop's create_task. All that is done here is paid for by each task."""
+        if self.tracker.accelerator is not None:
+            return self._maker(self.tracker.accelerator, original, live)
         # Names of this function's own are found fastest.
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
         current, context, scope, here = current_task, current_context, current_scope.get, this_thread
         create, root = _CREATE, _ROOT
-        note = self.tracker.accelerator.note_task if self.tracker.accelerator else None
 
         def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
             if kwargs:
@@ -123,26 +126,23 @@ class Tasks(Runners[TaskHandle]):
                 task = original(loop, coro, name=name)
             if live:
                 try:
-                    if note is None:
-                        frame: Any = getframe(1)
-                        if frame.f_code is create:
-                            frame = frame.f_back
-                        below, frame = frame, frame.f_back
-                        above = frame is None or frame.f_code is root or _above(frame)
-                        by = current(loop)
-                        notes[id(task)] = (
-                            ref(task),
-                            clock(),
-                            context(),
-                            by and ref(by),
-                            scope(),
-                            here.owner,
-                            below.f_code,
-                            below.f_lasti,
-                            above,
-                        )
-                    else:
-                        note(notes, task, loop, REACH)
+                    frame: Any = getframe(1)
+                    if frame.f_code is create:
+                        frame = frame.f_back
+                    below, frame = frame, frame.f_back
+                    above = frame is None or frame.f_code is root or _above(frame)
+                    by = current(loop)
+                    notes[id(task)] = (
+                        ref(task),
+                        clock(),
+                        context(),
+                        by and ref(by),
+                        scope(),
+                        here.owner,
+                        below.f_code,
+                        below.f_lasti,
+                        above,
+                    )
                     if task._source_traceback:  # noqa: SLF001  (there in debug mode)
                         _hide(task)
                 except Exception as error:  # noqa: BLE001  (the host has its task)
@@ -150,6 +150,18 @@ class Tasks(Runners[TaskHandle]):
             return task
 
         return create_task
+
+    def _maker(self, accelerator: Accelerator, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what does the same in C, without a frame of ours."""
+        stand: Wrapped = accelerator.maker(
+            wrapped=original,
+            live=live,
+            notes=self.notes,
+            reach=REACH,
+            failed=functools.partial(self.tracker.fail, "create_task"),
+            place=f"{original.__module__}:{original.__qualname__}",
+        )
+        return stand
 
     def complain(self, wrapped: Wrapped, loop: Any, args: Arguments, kwargs: Keywords) -> Any:
         """BaseEventLoop.call_exception_handler: how asyncio itself tells that a pending task was collected."""

@@ -1,0 +1,87 @@
+/* What stands in front of a loop's method that makes tasks, and notes each: a Stand that binds as methods do. */
+#ifndef MAKING_H
+#define MAKING_H
+
+#include "noting.h"
+#include "stand.h"
+
+typedef struct {
+    Stand stand;     /* its `refused` is called with a failure of ours, and raises nothing */
+    Swift *swift;
+    PyObject *notes; /* a dictionary */
+    Py_ssize_t reach;
+} Maker;
+
+static void tell_failed(Maker *self) {
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *done = PyObject_CallOneArg(self->stand.refused, error);
+    if (done == NULL) PyErr_WriteUnraisable(self->stand.refused);
+    Py_XDECREF(done);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+}
+
+static PyObject *maker_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Maker *self = (Maker *)callable;
+    PyObject *task = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
+    if (task == NULL || PyList_GET_SIZE(self->stand.live) == 0 || PyVectorcall_NARGS(flags) == 0) return task;
+    if (!whole(self->swift) || noted(self->swift, self->notes, task, args[0], self->reach) < 0) tell_failed(self);
+    return task;
+}
+
+static PyObject *maker_bound(PyObject *self, PyObject *loop, PyObject *Py_UNUSED(type)) {
+    return loop == NULL || loop == Py_None ? Py_NewRef(self) : PyMethod_New(self, loop);
+}
+
+static PyObject *maker_new(PyTypeObject *type, PyObject *args, PyObject *named) {
+    static char *names[] = {"swift", "wrapped", "live", "notes", "reach", "failed", "place", NULL};
+    PyObject *swift, *wrapped, *live, *notes, *failed, *place;
+    Py_ssize_t reach;
+    if (!PyArg_ParseTupleAndKeywords(args, named, "O!OO!O!nOU", names, &Swift_Type, &swift, &wrapped, &PyList_Type, &live,
+                                     &PyDict_Type, &notes, &reach, &failed, &place))
+        return NULL;
+    if (reach < 0 || reach > REACH_MOST) return PyErr_Format(PyExc_ValueError, "%zd frames found, 0 to %d expected", reach, REACH_MOST);
+    Maker *self = (Maker *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    begin_stand(&self->stand, maker_call, wrapped, live, failed, place);
+    self->swift = (Swift *)Py_NewRef(swift);
+    self->notes = Py_NewRef(notes);
+    self->reach = reach;
+    return (PyObject *)self;
+}
+
+static int maker_traverse(Maker *self, visitproc visit, void *arg) {
+    Py_VISIT(self->swift);
+    Py_VISIT(self->notes);
+    return stand_traverse(&self->stand, visit, arg);
+}
+
+static void maker_dealloc(Maker *self) {
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->swift);
+    Py_CLEAR(self->notes);
+    end_stand(&self->stand);
+}
+
+static PyTypeObject Maker_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Maker",
+    .tp_doc = "Stands in front of a method that makes tasks, and notes each.",
+    .tp_basicsize = sizeof(Maker),
+    .tp_base = &Stand_Type,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .tp_vectorcall_offset = offsetof(Stand, vectorcall),
+    .tp_call = PyVectorcall_Call,
+    .tp_new = maker_new,
+    .tp_traverse = (traverseproc)maker_traverse,
+    .tp_dealloc = (destructor)maker_dealloc,
+    .tp_descr_get = maker_bound,
+    .tp_getattro = stand_get,
+    .tp_setattro = stand_set,
+    .tp_hash = stand_hash,
+    .tp_richcompare = stand_compare,
+};
+#endif
