@@ -9,6 +9,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -80,6 +81,7 @@ def main() -> None:
     trace.set_tracer_provider(TracerProvider())
     site = crawls.Site()
     os.environ[spiders.SITE] = site.url
+    os.chdir(tempfile.mkdtemp())  # Crawlo walks through all that is below the current directory, for each crawl
     ours = instrumentors()
     speed(1), tracked(1, ours)  # what is made once is made
     pairs = []

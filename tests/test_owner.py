@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
+import weakref
 
 import pytest
 from opentelemetry import trace
@@ -294,3 +296,29 @@ def test_what_a_module_names_belongs_to_the_process_and_a_main_scripts_is_shared
     owner.adopt_global(script)
     assert script.shared
     assert not script.process
+
+
+def test_what_is_told_for_less_to_be_the_same_owner_is_no_other_when_all_is_asked(tracer):
+    """Of every pairing of owner and asker; that of one task in one span is among those that are told for less."""
+    live, other, ended = (tracer.start_span(name) for name in ("live", "other", "ended"))
+    ended.end()
+
+    async def main():
+        mine, done = asyncio.current_task(), asyncio.ensure_future(asyncio.sleep(0))
+        await done
+        pending = asyncio.ensure_future(asyncio.sleep(60))
+        told = []
+        spans, tasks, scopes = (None, live, other, ended), (None, mine, pending, done), (None, Scope("s"))
+        for span, task, scope, here in itertools.product(spans, tasks, scopes, spans):
+            handle, asker = Handle("custom"), Handle("custom")
+            handle.span, handle.task, handle.scope = span, task and weakref.ref(task), scope
+            asker.span, asker.task, asker.scope = here, weakref.ref(mine), None
+            if owner.same_owner(asker, handle):
+                context = {} if here is None else trace.set_span_in_context(here)
+                told.append((span, task))
+                assert scope is None
+                assert not owner.used_by_another(handle, context)
+        pending.cancel()
+        assert set(told) == {(None, mine), *((span, task) for span in (live, other) for task in (None, mine, pending))}
+
+    asyncio.run(main())

@@ -12,7 +12,7 @@ from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle,
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.owner import span_finished
+from crawlo_otel_leaks.owner import same_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,7 +208,7 @@ class _Client:
         handle = self._open.get(id(session))
         if type(handle) is SessionHandle:
             handle.requests += 1
-            if not handle.shared and not (origin and _same_owner(origin, handle)):
+            if not handle.shared and not (origin and same_owner(origin, handle)):
                 self._tracker.use(handle)
         if origin is not None:
             requests.add(request, origin)
@@ -249,14 +249,6 @@ class _Client:
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
             self._tracker.fail(f"aiohttp {where}", error)
             return None
-
-
-def _same_owner(origin: Handle, handle: Handle) -> bool:
-    """Whether what is asked for now is surely by whom the handle was taken for: its span, task and scope."""
-    span = handle.span
-    if origin.span is not span or origin.task is not handle.task or origin.scope is not handle.scope:
-        return False
-    return span is None or not span_finished(span)
 
 
 def _caller(session: object, frame: FrameType) -> FrameType:

@@ -10,8 +10,8 @@ import functools
 import re
 import sys
 import weakref
-from asyncio import events, tasks
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from asyncio import tasks
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
@@ -19,17 +19,14 @@ from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._awaited import awaited, referred
 from crawlo_otel_leaks.instrumentation._makers import ASKERS, Asker
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
+from crawlo_otel_leaks.instrumentation._task_notes import REACH, ROOT, Note, above_of
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import current_scope, current_task, this_span, this_thread
 from crawlo_otel_leaks.tracker import current_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType, FrameType
 
-    from opentelemetry.context import Context
-
-    from crawlo_otel_leaks.model import Scope, Stack, ThreadOwner
     from crawlo_otel_leaks.runtime import Runtime
     from crawlo_otel_leaks.tracker import Accelerator
 
@@ -37,37 +34,12 @@ if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
-REACH: Final = 10
-"""Frames noted of whoever makes a task."""
 _CREATE: Final = tasks.create_task.__code__
-_ROOT: Final = events.Handle._run.__code__  # noqa: SLF001  (where asyncio's stacks begin)
 _TOOLS: Final = (tasks.__file__, tasks.__file__.replace("tasks.py", "taskgroups.py"))
 _DESTROYED: Final = "Task was destroyed but it is pending!"
 _DEFAULT_NAME: Final = re.compile(r"Task-\d+")
 _CHAIN: Final = 8
 """Tasks that await each other, followed to the one that waits for something else."""
-
-
-class Note(NamedTuple):
-    """What is known of a task when it is made; a plain tuple until then, which costs a third."""
-
-    task: weakref.ref[asyncio.Task[Any]]
-    at: float
-    context: Context
-    maker: weakref.ref[asyncio.Task[Any]] | None
-    scope: Scope | None
-    thread: ThreadOwner
-    code: CodeType
-    """Of the nearest frame."""
-    instruction: int
-    above: tuple[Any, ...] | bool
-    """The frames above it, if any: code and instruction in turns, for one object costs the collector less than ten."""
-
-    @property
-    def steps(self) -> Stack:
-        """The nearest frames, as they are noted elsewhere."""
-        above = self.above if isinstance(self.above, tuple) else ()
-        return ((self.code, self.instruction), *zip(above[::2], above[1::2], strict=True))
 
 
 class TaskHandle(RunnerHandle):
@@ -115,7 +87,7 @@ class Tasks(Runners[TaskHandle]):
         notes: dict[int, Any] = self.notes
         fail, clock, getframe, ref = self.tracker.fail, self.tracker.clock, sys._getframe, weakref.ref  # noqa: SLF001
         current, context, scope, here = current_task, current_context, current_scope.get, this_thread
-        create, root = _CREATE, _ROOT
+        create, root = _CREATE, ROOT
 
         def create_task(loop: Any, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
             if kwargs:
@@ -130,7 +102,7 @@ class Tasks(Runners[TaskHandle]):
                     if frame.f_code is create:
                         frame = frame.f_back
                     below, frame = frame, frame.f_back
-                    above = frame is None or frame.f_code is root or _above(frame)
+                    above = frame is None or frame.f_code is root or above_of(frame)
                     by = current(loop)
                     notes[id(task)] = (
                         ref(task),
@@ -248,14 +220,6 @@ class Tasks(Runners[TaskHandle]):
         # A library's task, and one made by a callback, have nobody whose end they should not outlive.
         handle.shared = made_by is not None or note.maker is None
         return handle
-
-
-def _above(frame: FrameType | None) -> tuple[Any, ...]:
-    steps: list[Any] = []
-    while frame is not None and frame.f_code is not _ROOT and len(steps) < 2 * REACH:
-        steps += (frame.f_code, frame.f_lasti)
-        frame = frame.f_back
-    return tuple(steps)
 
 
 def _hide(task: Any) -> None:
