@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from crawlo_otel_leaks import runtime, semconv
+from crawlo_otel_leaks import ResourceManager, runtime, semconv
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.settings import Settings
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
     from opentelemetry.sdk.trace import ReadableSpan
 
     from crawlo_otel_leaks.model import Finding, Handle, Leak
@@ -124,6 +126,17 @@ def rig(settings: Settings) -> Iterator[Rig]:
     runtime._users.clear()
 
 
+@contextlib.contextmanager
+def watching(rig: Rig, *instrumentors: BaseInstrumentor) -> Iterator[None]:
+    """Have libraries watched, from a first look on."""
+    for one in instrumentors:
+        one.instrument()
+    rig.runtime.tick()
+    yield
+    for one in reversed(instrumentors):
+        one.uninstrument()
+
+
 class Telemetry:
     """What left through the SDK."""
 
@@ -202,3 +215,20 @@ def instrumentor(rig: Rig) -> Iterator[FilesInstrumentor]:
 def instrumented(path: Path, instrumentor: FilesInstrumentor) -> None:
     """Files are watched from here on."""
     instrumentor.instrument()
+
+
+@pytest.fixture
+def managed() -> ResourceManager:
+    return ResourceManager("tests")
+
+
+@pytest.fixture
+def log() -> list[object]:
+    """What cleanup functions were called with."""
+    return []
+
+
+@pytest.fixture
+def noting(log: list[object]) -> Callable[[object], None]:
+    """Cleanup functions that note the resource."""
+    return log.append

@@ -8,7 +8,7 @@ import contextlib
 import asyncpg
 import pytest
 import servers
-from conftest import GRACE, SCAN
+from conftest import GRACE, SCAN, watching
 from postgres_steps import LEAKED, of_server, until
 
 from crawlo_otel_leaks import adopt
@@ -20,11 +20,8 @@ pytestmark = pytest.mark.usefixtures("_watched")
 
 @pytest.fixture
 def _watched(rig):
-    instrumentor = AsyncpgInstrumentor()
-    instrumentor.instrument()
-    rig.runtime.tick()
-    yield
-    instrumentor.uninstrument()
+    with watching(rig, AsyncpgInstrumentor()):
+        yield
 
 
 @contextlib.asynccontextmanager

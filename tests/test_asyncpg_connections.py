@@ -9,6 +9,7 @@ import warnings
 import asyncpg
 import pytest
 import servers
+from conftest import watching
 from postgres_steps import LEAKED, crowded_user, note_of, of_server, until
 
 from crawlo_otel_leaks import adopt
@@ -19,11 +20,8 @@ pytestmark = pytest.mark.usefixtures("_watched")
 
 @pytest.fixture
 def _watched(rig):
-    instrumentor = AsyncpgInstrumentor()
-    instrumentor.instrument()
-    rig.runtime.tick()
-    yield
-    instrumentor.uninstrument()
+    with watching(rig, AsyncpgInstrumentor()):
+        yield
 
 
 async def connect():

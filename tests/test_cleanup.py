@@ -10,22 +10,6 @@ import pytest
 from crawlo_otel_leaks import ResourceManager, ResourceStatus
 
 
-@pytest.fixture
-def managed():
-    return ResourceManager("tests")
-
-
-@pytest.fixture
-def log():
-    return []
-
-
-@pytest.fixture
-def noting(log):
-    """Cleanup functions that note the resource."""
-    return log.append
-
-
 def fail(_):
     raise OSError("cannot be closed")
 

@@ -7,6 +7,7 @@ import gc
 
 import httpx2
 import pytest
+from conftest import watching
 from http_steps import DROPPED, LEAK, in_a_request, in_a_task, sessions, slots, wait_for_buffers
 
 from crawlo_otel_leaks.instrumentation.httpx import Httpx2Instrumentor, HttpxInstrumentor
@@ -17,13 +18,8 @@ pytest_plugins = ["thread_site"]
 @pytest.fixture
 def watched_httpx2(rig):
     """Both are watched, as where both are installed."""
-    both = [HttpxInstrumentor(), Httpx2Instrumentor()]
-    for one in both:
-        one.instrument()
-    rig.runtime.tick()
-    yield rig
-    for one in both:
-        one.uninstrument()
+    with watching(rig, HttpxInstrumentor(), Httpx2Instrumentor()):
+        yield rig
 
 
 @pytest.fixture

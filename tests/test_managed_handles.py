@@ -6,29 +6,11 @@ import asyncio
 import gc
 import weakref
 
-import pytest
-
 from crawlo_otel_leaks import ResourceManager, ResourceType, scope, track
 
 
 class Thing:
     """Something to be cleaned up."""
-
-
-@pytest.fixture
-def managed():
-    return ResourceManager("tests")
-
-
-@pytest.fixture
-def log():
-    return []
-
-
-@pytest.fixture
-def noting(log):
-    """Cleanup functions that note the resource."""
-    return log.append
 
 
 def fail(_):

@@ -4,6 +4,7 @@ import mmap
 import os
 
 import pytest
+from conftest import watching
 
 from crawlo_otel_leaks import scope
 from crawlo_otel_leaks.instrumentation.mmap import MmapInstrumentor
@@ -16,10 +17,8 @@ SIZE = mmap.PAGESIZE
 @pytest.fixture
 def watched(rig):
     """Maps are watched."""
-    MmapInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    MmapInstrumentor().uninstrument()
+    with watching(rig, MmapInstrumentor()):
+        yield rig
 
 
 @pytest.fixture

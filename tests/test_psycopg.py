@@ -12,6 +12,7 @@ import warnings
 import psycopg
 import pytest
 import servers
+from conftest import watching
 from postgres_steps import LEAKED, crowded_user, note_of, of_server, until
 
 from crawlo_otel_leaks import adopt
@@ -22,11 +23,8 @@ pytestmark = pytest.mark.usefixtures("_watched")
 
 @pytest.fixture
 def _watched(rig):
-    instrumentor = PsycopgInstrumentor()
-    instrumentor.instrument()
-    rig.runtime.tick()
-    yield
-    instrumentor.uninstrument()
+    with watching(rig, PsycopgInstrumentor()):
+        yield
 
 
 def connect():

@@ -8,6 +8,7 @@ import threading
 import psycopg2
 import pytest
 import servers
+from conftest import watching
 from postgres_steps import LEAKED, check_told, note_of, of_server, own_metrics
 from psycopg2.pool import PoolError, SimpleConnectionPool, ThreadedConnectionPool
 
@@ -19,11 +20,8 @@ pytestmark = pytest.mark.usefixtures("_watched")
 
 @pytest.fixture
 def _watched(rig):
-    instrumentor = Psycopg2Instrumentor()
-    instrumentor.instrument()
-    rig.runtime.tick()
-    yield
-    instrumentor.uninstrument()
+    with watching(rig, Psycopg2Instrumentor()):
+        yield
 
 
 @pytest.fixture(params=[SimpleConnectionPool, ThreadedConnectionPool])

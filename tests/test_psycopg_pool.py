@@ -7,7 +7,7 @@ import threading
 import psycopg_pool
 import pytest
 import servers
-from conftest import GRACE, SCAN
+from conftest import GRACE, SCAN, watching
 from postgres_steps import LEAKED, check_told, note_of, of_server, own_metrics, wait_until
 from psycopg_pool import ConnectionPool, NullConnectionPool
 
@@ -21,13 +21,8 @@ pytestmark = pytest.mark.usefixtures("_watched")
 
 @pytest.fixture
 def _watched(rig):
-    instrumentors = PsycopgInstrumentor(), PsycopgPoolInstrumentor()
-    for one in instrumentors:
-        one.instrument()
-    rig.runtime.tick()
-    yield
-    for one in instrumentors:
-        one.uninstrument()
+    with watching(rig, PsycopgInstrumentor(), PsycopgPoolInstrumentor()):
+        yield
 
 
 def a_pool(kind=ConnectionPool, **options):

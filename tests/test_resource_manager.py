@@ -12,22 +12,6 @@ KEYS = {"success", "errors", "duration", "total_resources", "cleaned_resources"}
 
 
 @pytest.fixture
-def managed():
-    return ResourceManager("tests")
-
-
-@pytest.fixture
-def log():
-    return []
-
-
-@pytest.fixture
-def noting(log):
-    """Cleanup functions that note the resource."""
-    return log.append
-
-
-@pytest.fixture
 def registry():
     before = dict(manager._managers)
     manager._managers.clear()

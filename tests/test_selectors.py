@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import watching
 from opentelemetry import trace
 
 from crawlo_otel_leaks import scope
@@ -26,12 +27,8 @@ BEFORE = {name: vars(selectors.DefaultSelector).get(name) for name in ("__init__
 @pytest.fixture
 def watched(rig):
     """Event loops, selectors and sockets are watched."""
-    SelectorsInstrumentor().instrument()
-    SocketsInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    SocketsInstrumentor().uninstrument()
-    SelectorsInstrumentor().uninstrument()
+    with watching(rig, SelectorsInstrumentor(), SocketsInstrumentor()):
+        yield rig
 
 
 @LOOPS

@@ -13,6 +13,7 @@ import sys
 import warnings
 
 import pytest
+from conftest import watching
 from socket_steps import HERE, listening, names, sockets
 
 from crawlo_otel_leaks.instrumentation.sockets import SocketsInstrumentor
@@ -25,10 +26,8 @@ ABANDONED = ("socket", "abandoned")
 @pytest.fixture
 def watched(rig):
     """Sockets are watched."""
-    SocketsInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    SocketsInstrumentor().uninstrument()
+    with watching(rig, SocketsInstrumentor()):
+        yield rig
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import socket
 import ssl
 
 import pytest
+from conftest import watching
 from socket_steps import HERE, names, sockets, tracer
 from stream_steps import KEPT, answer, ask, forget, start, tcp, until
 
@@ -20,13 +21,9 @@ ABANDONED = ("socket", "abandoned")
 @pytest.fixture
 def watched(rig):
     """Sockets and tasks are watched."""
-    SocketsInstrumentor().instrument()
-    TasksInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    KEPT.clear()
-    TasksInstrumentor().uninstrument()
-    SocketsInstrumentor().uninstrument()
+    with watching(rig, SocketsInstrumentor(), TasksInstrumentor()):
+        yield rig
+        KEPT.clear()
 
 
 async def clean(watched):

@@ -5,6 +5,7 @@ import gc
 import sys
 
 import pytest
+from conftest import watching
 from socket_steps import HERE, sockets, tracer
 from stream_steps import KEPT, answer, ask, forget, start, tcp, until
 
@@ -20,13 +21,9 @@ WRITERS = hasattr(asyncio.StreamWriter, "__del__")
 @pytest.fixture
 def watched(rig):
     """Sockets and tasks are watched."""
-    SocketsInstrumentor().instrument()
-    TasksInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    KEPT.clear()
-    TasksInstrumentor().uninstrument()
-    SocketsInstrumentor().uninstrument()
+    with watching(rig, SocketsInstrumentor(), TasksInstrumentor()):
+        yield rig
+        KEPT.clear()
 
 
 def test_what_a_server_accepts_is_told_of_where_it_was_started(watched):

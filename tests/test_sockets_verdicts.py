@@ -4,6 +4,7 @@ import socket
 import sys
 
 import pytest
+from conftest import watching
 from socket_steps import library, listening, tracer
 
 from crawlo_otel_leaks import adopt, scope
@@ -17,10 +18,8 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's"
 @pytest.fixture
 def watched(rig):
     """Sockets are watched."""
-    SocketsInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    SocketsInstrumentor().uninstrument()
+    with watching(rig, SocketsInstrumentor()):
+        yield rig
 
 
 @pytest.fixture

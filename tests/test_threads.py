@@ -13,6 +13,7 @@ import threading
 import weakref
 
 import pytest
+from conftest import watching
 from opentelemetry import trace
 
 from crawlo_otel_leaks import adopt, scope
@@ -29,10 +30,8 @@ INNER = vars(threading.Thread)["_bootstrap_inner"]
 @pytest.fixture
 def watched(rig):
     """Threads are watched."""
-    ThreadsInstrumentor().instrument()
-    rig.runtime.tick()
-    yield rig
-    ThreadsInstrumentor().uninstrument()
+    with watching(rig, ThreadsInstrumentor()):
+        yield rig
 
 
 @pytest.fixture
