@@ -6,10 +6,9 @@
 #include "stand.h"
 
 typedef struct {
-    Stand stand;     /* its `refused` is called with a failure of ours, and raises nothing */
+    Stand stand; /* its `refused` is called with a failure of ours, and raises nothing */
     Swift *swift;
-    PyObject *notes; /* a dictionary */
-    Py_ssize_t reach;
+    Noting how;
 } Maker;
 
 static void tell_failed(Maker *self) {
@@ -28,7 +27,7 @@ static PyObject *maker_call(PyObject *callable, PyObject *const *args, size_t fl
     Maker *self = (Maker *)callable;
     PyObject *task = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
     if (task == NULL || PyList_GET_SIZE(self->stand.live) == 0 || PyVectorcall_NARGS(flags) == 0) return task;
-    if (!whole(self->swift) || noted(self->swift, self->notes, task, args[0], self->reach) < 0) tell_failed(self);
+    if (!whole(self->swift) || noted(self->swift, &self->how, task, args[0]) < 0) tell_failed(self);
     return task;
 }
 
@@ -37,32 +36,38 @@ static PyObject *maker_bound(PyObject *self, PyObject *loop, PyObject *Py_UNUSED
 }
 
 static PyObject *maker_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-    static char *names[] = {"swift", "wrapped", "live", "notes", "reach", "failed", "place", NULL};
-    PyObject *swift, *wrapped, *live, *notes, *failed, *place;
-    Py_ssize_t reach;
-    if (!PyArg_ParseTupleAndKeywords(args, named, "O!OO!O!nOU", names, &Swift_Type, &swift, &wrapped, &PyList_Type, &live,
-                                     &PyDict_Type, &notes, &reach, &failed, &place))
+    static char *names[] = {"swift", "wrapped", "live", "notes", "create_task", "root", "reach", "failed", "place", NULL};
+    PyObject *swift, *wrapped, *live, *failed, *place;
+    Noting how;
+    if (!PyArg_ParseTupleAndKeywords(args, named, "O!OO!O!O!O!nOU", names, &Swift_Type, &swift, &wrapped, &PyList_Type, &live,
+                                     &PyDict_Type, &how.notes, &PyCode_Type, &how.create_task, &PyCode_Type, &how.root, &how.reach,
+                                     &failed, &place))
         return NULL;
-    if (reach < 0 || reach > REACH_MOST) return PyErr_Format(PyExc_ValueError, "%zd frames found, 0 to %d expected", reach, REACH_MOST);
+    if (how.reach < 0 || how.reach > REACH_MOST)
+        return PyErr_Format(PyExc_ValueError, "%zd frames found, 0 to %d expected", how.reach, REACH_MOST);
     Maker *self = (Maker *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     begin_stand(&self->stand, maker_call, wrapped, live, failed, place);
     self->swift = (Swift *)Py_NewRef(swift);
-    self->notes = Py_NewRef(notes);
-    self->reach = reach;
+    self->how = how;
+    Py_INCREF(how.notes);
+    Py_INCREF(how.create_task);
+    Py_INCREF(how.root);
     return (PyObject *)self;
 }
 
 static int maker_traverse(Maker *self, visitproc visit, void *arg) {
     Py_VISIT(self->swift);
-    Py_VISIT(self->notes);
+    Py_VISIT(self->how.notes);
     return stand_traverse(&self->stand, visit, arg);
 }
 
 static void maker_dealloc(Maker *self) {
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->swift);
-    Py_CLEAR(self->notes);
+    Py_CLEAR(self->how.notes);
+    Py_CLEAR(self->how.create_task);
+    Py_CLEAR(self->how.root);
     end_stand(&self->stand);
 }
 

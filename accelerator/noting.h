@@ -4,10 +4,18 @@
 
 #include "holding.h"
 
+/* How tasks are noted, by what tasks.py knows of asyncio. */
+typedef struct {
+    PyObject *notes;       /* a dictionary */
+    PyObject *create_task; /* the code of asyncio's function */
+    PyObject *root;        /* the code in which the stacks of its loops begin */
+    Py_ssize_t reach;      /* frames that are noted, at most */
+} Noting;
+
 /* The frames above, code and instruction in turns; True where there are none. */
-static PyObject *above(Swift *self, Step *step, Py_ssize_t reach) {
+static PyObject *above(Swift *self, Noting *how, Step *step) {
     Steps steps = {.length = 0};
-    for (; step != NULL && code_of(step) != self->root && steps.length < reach; step = back(step)) {
+    for (; step != NULL && code_of(step) != how->root && steps.length < how->reach; step = back(step)) {
         steps.code[steps.length] = code_of(step);
         steps.instruction[steps.length++] = instruction_of(step);
     }
@@ -15,9 +23,9 @@ static PyObject *above(Swift *self, Step *step, Py_ssize_t reach) {
 }
 
 /* Who has the task made, by asyncio's function or by the loop's method; NULL where nobody does. */
-static Step *maker_of(Swift *self) {
+static Step *maker_of(Noting *how) {
     Step *step = running();
-    if (step != NULL && code_of(step) == self->create_task) step = back(step);
+    if (step != NULL && code_of(step) == how->create_task) step = back(step);
     return step;
 }
 
@@ -30,7 +38,7 @@ static PyObject *reference_to_running(Swift *self, PyObject *loop) {
 }
 
 /* What is noted, one reference each; all of them, or NULL with an exception. */
-static PyObject *note_of(Swift *self, PyObject *task, PyObject *loop, Step *step, Py_ssize_t reach) {
+static PyObject *note_of(Swift *self, Noting *how, PyObject *task, PyObject *loop, Step *step) {
     PyObject *scope = NULL;
     PyObject *note = PyTuple_New(9);
     if (note == NULL || PyContextVar_Get(self->scope, NULL, &scope) < 0) goto failed;
@@ -42,7 +50,7 @@ static PyObject *note_of(Swift *self, PyObject *task, PyObject *loop, Step *step
     if ((PyTuple_GET_ITEM(note, 3) = reference_to_running(self, loop)) == NULL) goto failed;
     if ((PyTuple_GET_ITEM(note, 5) = PyObject_GetAttr(self->this_thread, owner_name)) == NULL) goto failed;
     if ((PyTuple_GET_ITEM(note, 7) = PyLong_FromLong(instruction_of(step))) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 8) = above(self, back(step), reach)) == NULL) goto failed;
+    if ((PyTuple_GET_ITEM(note, 8) = above(self, how, back(step))) == NULL) goto failed;
     return note;
 failed:
     Py_XDECREF(note);
@@ -50,14 +58,14 @@ failed:
 }
 
 /* 0, or -1 with an exception. */
-static int noted(Swift *self, PyObject *notes, PyObject *task, PyObject *loop, Py_ssize_t reach) {
-    Step *step = maker_of(self);
+static int noted(Swift *self, Noting *how, PyObject *task, PyObject *loop) {
+    Step *step = maker_of(how);
     if (step == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "no frame found that makes the task, one expected");
         return -1;
     }
-    PyObject *note = note_of(self, task, loop, step, reach), *key = note == NULL ? NULL : PyLong_FromVoidPtr(task);
-    int done = key == NULL ? -1 : PyDict_SetItem(notes, key, note);
+    PyObject *note = note_of(self, how, task, loop, step), *key = note == NULL ? NULL : PyLong_FromVoidPtr(task);
+    int done = key == NULL ? -1 : PyDict_SetItem(how->notes, key, note);
     Py_XDECREF(key);
     Py_XDECREF(note);
     return done;

@@ -10,7 +10,7 @@
 #define PARTS(PART) \
     PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
-    PART(running_loop) PART(current_task) PART(this_thread) PART(scope) PART(create_task) PART(root) \
+    PART(running_loop) PART(current_task) PART(this_thread) PART(scope) \
     PART(handle_type) PART(site_type) PART(holds_type)
 
 #define HANDLE_SLOTS(SLOT) \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-from asyncio import events, tasks
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
@@ -58,8 +57,6 @@ def _parts(own: Tracker) -> dict[str, Any]:
         "current_task": current_task,
         "this_thread": this_thread,
         "scope": current_scope,
-        "create_task": tasks.create_task.__code__,
-        "root": events.Handle._run.__code__,  # noqa: SLF001  (where asyncio's stacks begin)
         "handle_type": Handle,
         "site_type": Site,
         "holds_type": Holds,

@@ -249,6 +249,7 @@ def test_a_frame_that_ended_is_told_too():
 def maker(tracker, **others):
     """A loop whose tasks are noted, and the notes."""
     parts = {"wrapped": asyncio.BaseEventLoop.create_task, "live": [True], "notes": {}, "reach": 3, "place": "a:b"}
+    parts.update(create_task=asyncio.create_task.__code__, root=asyncio.Handle._run.__code__)
     parts.update({"failed": lambda error: tracker.fail("create_task", error), **others})
     stand = tracker.accelerator.maker(**parts)
     return type("Loop", (asyncio.SelectorEventLoop,), {"create_task": stand})(), stand, parts["notes"]
@@ -351,7 +352,8 @@ def test_what_it_cannot_use_is_refused(name, arguments):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("swift", None), ("live", ()), ("notes", []), ("reach", 99), ("reach", -1), ("place", 1)]
+    ("name", "value"),
+    [("swift", None), ("live", ()), ("notes", []), ("root", None), ("reach", 99), ("reach", -1), ("place", 1)],
 )
 def test_a_maker_takes_only_what_it_can_work_with(name, value):
     with pytest.raises((TypeError, ValueError)):

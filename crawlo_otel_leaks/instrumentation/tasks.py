@@ -129,6 +129,8 @@ class Tasks(Runners[TaskHandle]):
             wrapped=original,
             live=live,
             notes=self.notes,
+            create_task=_CREATE,
+            root=ROOT,
             reach=REACH,
             failed=functools.partial(self.tracker.fail, "create_task"),
             place=f"{original.__module__}:{original.__qualname__}",
