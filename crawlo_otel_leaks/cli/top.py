@@ -17,7 +17,7 @@ from rich.text import Text
 
 from crawlo_otel_leaks import endpoint
 from crawlo_otel_leaks.cli.errors import UsageError
-from crawlo_otel_leaks.report.language import language
+from crawlo_otel_leaks.report.language import amount, language
 from crawlo_otel_leaks.report.printable import printable
 from crawlo_otel_leaks.semconv import LIVE_SCHEMA
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 30.0
 """Seconds to wait for a table; a process tells one at each tick, every SCAN_INTERVAL seconds."""
-_UNITS: Final = ("B", "KiB", "MiB", "GiB")
 _SORTS: Final = {"count": lambda row: -row["count"], "age": lambda row: -row["age_s"]}
 
 
@@ -190,16 +189,8 @@ def _title(table: dict[str, Any]) -> Text:
 def _caption(table: dict[str, Any]) -> Text:
     process = {key: value for key, value in table["process"].items() if value is not None}
     if "rss" in process:
-        process["rss"] = _bytes(process["rss"])
+        process["rss"] = amount("rss", process["rss"])
     told = ", ".join(
         f"{key} {value:.0f}" if isinstance(value, float) else f"{key} {value}" for key, value in process.items()
     )
     return Text(f"{told}; {table['left_out']} handles not shown" if table["left_out"] else told)
-
-
-def _bytes(size: float) -> str:
-    for unit in _UNITS[:-1]:
-        if size < 1024:  # noqa: PLR2004  (what the units stand for)
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"
