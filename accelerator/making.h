@@ -11,23 +11,14 @@ typedef struct {
     Noting how;
 } Maker;
 
-static void tell_failed(Maker *self) {
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    PyObject *done = PyObject_CallOneArg(self->stand.refused, error);
-    if (done == NULL) PyErr_WriteUnraisable(self->stand.refused);
-    Py_XDECREF(done);
-    Py_XDECREF(type);
-    Py_XDECREF(error);
-    Py_XDECREF(traceback);
-}
-
 static PyObject *maker_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Maker *self = (Maker *)callable;
     PyObject *task = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
     if (task == NULL || PyList_GET_SIZE(self->stand.live) == 0 || PyVectorcall_NARGS(flags) == 0) return task;
-    if (!whole(self->swift) || noted(self->swift, &self->how, task, args[0]) < 0) tell_failed(self);
+    if (!whole(self->swift) || noted(self->swift, &self->how, task, args[0]) < 0) {
+        tell_refused(&self->stand);
+        PyErr_Clear(); /* the host has its task */
+    }
     return task;
 }
 
@@ -84,9 +75,5 @@ static PyTypeObject Maker_Type = {
     .tp_traverse = (traverseproc)maker_traverse,
     .tp_dealloc = (destructor)maker_dealloc,
     .tp_descr_get = maker_bound,
-    .tp_getattro = stand_get,
-    .tp_setattro = stand_set,
-    .tp_hash = stand_hash,
-    .tp_richcompare = stand_compare,
 };
 #endif

@@ -11,7 +11,7 @@ typedef struct {
     PyObject *wrapped;
     PyObject *live;     /* a list; empty: the call goes straight through */
     PyObject *note;     /* is called with what was returned, and raises nothing */
-    PyObject *refused;  /* is called with an OSError that is about to leave, and raises nothing */
+    PyObject *refused;  /* is called with an error, here an OSError that is about to leave, and raises nothing */
     PyObject *long_way; /* stands for `wrapped` as wrapt's wrappers do, in calls that are not plain */
     Py_ssize_t most;    /* positional arguments of a plain call */
     PyObject *keyword;  /* which a plain call does not have */
@@ -106,7 +106,6 @@ static int stand_traverse(Stand *self, visitproc visit, void *arg) {
     return 0;
 }
 
-/* The collector need not clear it: what could refer back to it are lists and functions, which it clears. */
 static void end_stand(Stand *self) {
     Py_XDECREF(self->wrapped);
     Py_XDECREF(self->live);
@@ -118,6 +117,7 @@ static void end_stand(Stand *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+/* The collector need not clear it: what could refer back to it are lists and functions, which it clears. */
 static void stand_dealloc(Stand *self) {
     PyObject_GC_UnTrack(self);
     end_stand(self);

@@ -167,20 +167,8 @@ def used_by_another(handle: Handle, context: Mapping[str, object]) -> bool:
     if task is owner and (task is not None or handle.task is None):
         return False
     here: Any = context.get(_SPAN_KEY)
-    same_trace = span is not None and here is not None and _trace_of(here) == _trace_of(span)
+    same_trace = span is not None and here is not None and (here is span or _trace_of(here) == _trace_of(span))
     return not same_trace or (handle.task is not None and (owner is None or owner.done()))
-
-
-def same_owner(origin: Handle, handle: Handle) -> bool:
-    """Whether `used_by_another` would say no to whom `origin` was just located for, which is told for less."""
-    span, task = handle.span, handle.task
-    if origin.span is not span or origin.scope is not handle.scope:
-        return False
-    if origin.task is not task:
-        owner = None if task is None else task()
-        if span is None or (task is not None and (owner is None or owner.done())):
-            return False
-    return span is None or not span_finished(span)
 
 
 def _trace_of(span: Span) -> int:

@@ -298,8 +298,7 @@ def test_what_a_module_names_belongs_to_the_process_and_a_main_scripts_is_shared
     assert not script.process
 
 
-def test_what_is_told_for_less_to_be_the_same_owner_is_no_other_when_all_is_asked(tracer):
-    """Of every pairing of owner and asker; that of one task in one span is among those that are told for less."""
+def test_who_else_uses_a_handle_is_told_by_span_and_task(tracer):
     live, other, ended = (tracer.start_span(name) for name in ("live", "other", "ended"))
     ended.end()
 
@@ -307,18 +306,16 @@ def test_what_is_told_for_less_to_be_the_same_owner_is_no_other_when_all_is_aske
         mine, done = asyncio.current_task(), asyncio.ensure_future(asyncio.sleep(0))
         await done
         pending = asyncio.ensure_future(asyncio.sleep(60))
-        told = []
-        spans, tasks, scopes = (None, live, other, ended), (None, mine, pending, done), (None, Scope("s"))
-        for span, task, scope, here in itertools.product(spans, tasks, scopes, spans):
-            handle, asker = Handle("custom"), Handle("custom")
-            handle.span, handle.task, handle.scope = span, task and weakref.ref(task), scope
-            asker.span, asker.task, asker.scope = here, weakref.ref(mine), None
-            if owner.same_owner(asker, handle):
-                context = {} if here is None else trace.set_span_in_context(here)
-                told.append((span, task))
-                assert scope is None
-                assert not owner.used_by_another(handle, context)
+        spans, tasks = (None, live, other, ended), (None, mine, pending, done)
+        same = set()
+        for span, task, here in itertools.product(spans, tasks, spans):
+            handle = Handle("custom")
+            handle.span, handle.task = span, task and weakref.ref(task)
+            if not owner.used_by_another(handle, {} if here is None else trace.set_span_in_context(here)):
+                same.add((span, task, here))
         pending.cancel()
-        assert set(told) == {(None, mine), *((span, task) for span in (live, other) for task in (None, mine, pending))}
+        by_task = {(span, mine, here) for span in (None, live, other) for here in spans}
+        by_span = {(span, task, span) for span in (live, other) for task in (None, pending)}
+        assert same == by_task | by_span
 
     asyncio.run(main())

@@ -267,17 +267,20 @@ async def nothing():
 
 
 def test_it_notes_tasks_as_python_does():
+    async def make():
+        return asyncio.create_task(nothing(), name="n"), asyncio.get_running_loop().create_task(nothing())
+
     async def main():
-        task = asyncio.create_task(nothing(), name="n")
-        by_method = asyncio.get_running_loop().create_task(nothing())
-        await asyncio.gather(task, by_method)
-        return task, by_method, asyncio.current_task()
+        made = await make()
+        await asyncio.gather(*made)
+        return *made, asyncio.current_task()
 
     loop, _, notes = maker(tracker := trackers()[1])
     task, by_method, made_by = run(loop, main)
     reference, at, _, by, scope, thread, code, instruction, above = notes[id(task)]
     assert (reference(), at, by(), scope, thread.is_main) == (task, 100.0, made_by, None, True)
-    assert (task.get_name(), code.co_name, instruction > 0, above) == ("n", "main", True, True)
+    assert (task.get_name(), code.co_name, instruction > 0) == ("n", "make", True)
+    assert [step.co_name for step in above[::2]] == ["main"]
     assert (notes[id(by_method)][6], tracker.errors) == (code, 0)
 
 
@@ -300,9 +303,16 @@ def test_a_maker_that_is_off_or_fails_leaves_the_task_alone():
     loop, _, notes = maker(tracker := trackers()[1], live=[])
     assert (run(loop, main), notes) == (None, {})
 
-    loop, _, _ = maker(tracker, notes={})
+    loop, _, _ = maker(tracker)
     tracker.clock = lambda: 1 / 0
     assert (run(loop, main), tracker.errors > 0) == (None, True)
+
+
+def test_what_takes_no_weak_reference_is_returned_all_the_same_and_told():
+    failures = []
+    _, stand, notes = maker(trackers()[1], wrapped=lambda loop: 1, failed=failures.append)
+    assert (stand(object()), notes) == (1, {})
+    assert [type(failure) for failure in failures] == [TypeError]
 
 
 def test_it_leaves_nothing_behind():

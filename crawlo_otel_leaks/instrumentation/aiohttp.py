@@ -12,7 +12,6 @@ from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle,
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
-from crawlo_otel_leaks.owner import same_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,8 +207,7 @@ class _Client:
         handle = self._open.get(id(session))
         if type(handle) is SessionHandle:
             handle.requests += 1
-            if not handle.shared and not (origin and same_owner(origin, handle)):
-                self._tracker.use(handle)
+            self._tracker.use(handle)
         if origin is not None:
             requests.add(request, origin)
 
