@@ -82,7 +82,7 @@ def start_cluster() -> Cluster:
         if number:
             ask(ports[0], f"CLUSTER MEET 127.0.0.1 {port} {buses[number]}")
     for port in ports:
-        _until(port, "CLUSTER INFO", "cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_ok:16384")
+        until(port, "CLUSTER INFO", "cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_ok:16384")
     return Cluster(tuple(("127.0.0.1", port) for port in ports), tuple(servers))
 
 
@@ -92,7 +92,7 @@ def valkey_sentinel() -> tuple[tuple[str, int], str]:
     primary, port, name = free_port(), free_port(), "crawler"
     _start_valkey(primary, {})
     _start_valkey(port, {"sentinel": f"monitor {name} 127.0.0.1 {primary} 1"}, "--sentinel")
-    _until(port, f"SENTINEL GET-MASTER-ADDR-BY-NAME {name}", str(primary))
+    until(port, f"SENTINEL GET-MASTER-ADDR-BY-NAME {name}", str(primary))
     return ("127.0.0.1", port), name
 
 
@@ -111,17 +111,22 @@ def _start_valkey(port: int, settings: dict[str, str], *arguments: str) -> subpr
 
 def ask(port: int, command: str) -> str:
     """Return what a Valkey server answers to one command, as it comes; no client library is asked to."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(f"{command}\r\n".encode("ascii"))
-        answer = connection.recv(65536).decode("ascii")
+    answer = _answer(port, command)
     assert not answer.startswith("-"), f"{command}: {answer}"
     return answer
 
 
-def _until(port: int, command: str, *words: str) -> None:
+def _answer(port: int, command: str) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=READY) as connection:
+        connection.sendall(f"{command}\r\n".encode("ascii"))
+        return connection.recv(65536).decode("ascii")
+
+
+def until(port: int, command: str, *words: str) -> None:
+    """Ask a Valkey server again and again, until all the words are in what it answers."""
     end = time.monotonic() + READY
-    while not all(word in (answer := ask(port, command)) for word in words):
-        assert time.monotonic() < end, answer
+    while not all(word in (answer := _answer(port, command)) for word in words):
+        assert time.monotonic() < end, f"{command}: {answer}"
         time.sleep(0.05)
 
 

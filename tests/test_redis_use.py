@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
+import servers
 from redis_clients import LEAKED
 
 from crawlo_otel_leaks import adopt
@@ -14,10 +16,11 @@ pytest_plugins = ["redis_clients"]
 
 SLOW = [("redis.connection", "slow")]
 HELD_TOO_LONG = ("redis.connection", "held_too_long")
-LOOP = "local n = 0 for i = 1, 3e7 do n = n + i end return n"
+FOREVER = "while true do end"
+# A command that the server does not answer before the test asks it to, and how it does.
 COMMANDS = {
-    "blocking": lambda client: client.blpop(["nothing comes"], timeout=1),
-    "script": lambda client: client.eval(LOOP, 0),
+    "blocking": (lambda client: client.blpop(["awaited"]), "RPUSH awaited x", ":1"),
+    "script": (lambda client: client.eval(FOREVER, 0), "SCRIPT KILL", "OK"),
 }
 
 
@@ -37,9 +40,17 @@ def in_thread(rig, work):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_that_takes_long_is_slow_and_no_leak(rig, client, command):
-    thread = in_thread(rig, lambda: COMMANDS[command](client))
+def test_a_command_that_takes_long_is_slow_and_no_leak(rig, package, client, where, command):
+    begin, *end = COMMANDS[command]
+
+    def work():
+        with contextlib.suppress(package.errors.ResponseError):  # the script was killed
+            begin(client)
+
+    servers.ask(where["port"], "CONFIG SET busy-reply-threshold 1")  # a script can be killed after as many ms
+    thread = in_thread(rig, work)
     rig.pass_time(100, steps=50)
+    servers.until(where["port"], *end)
     thread.join()
     assert rig.verdicts == SLOW
     rig.pass_time(1)
@@ -49,11 +60,13 @@ def test_a_command_that_takes_long_is_slow_and_no_leak(rig, client, command):
 def test_an_async_command_that_takes_long_is_slow_and_no_leak(rig, package, where):
     async def main():
         client = package.async_client(where)
-        task = asyncio.create_task(COMMANDS["blocking"](client))
+        begin, *end = COMMANDS["blocking"]
+        task = asyncio.create_task(begin(client))
         while not rig.held:  # noqa: ASYNC110  (nothing tells)
             await asyncio.sleep(0)
         await asyncio.sleep(0.05)
         rig.pass_time(100, steps=50)
+        servers.until(where["port"], *end)
         await task
         await client.aclose()
 
@@ -71,10 +84,11 @@ def test_an_async_connection_that_somebody_else_awaits_is_in_use(rig, package, w
     async def main():
         pool = package.asyn.ConnectionPool(**where)
         connection = await asyncio.create_task(take_one(pool))
-        await connection.send_command("BLPOP", "nothing comes", 1)
+        await connection.send_command("BLPOP", "awaited", 0)
         reading = asyncio.create_task(connection.read_response())
         await asyncio.sleep(0.05)
         rig.pass_time(100, steps=50)
+        servers.ask(where["port"], "RPUSH awaited x")
         await reading
         await pool.release(connection)
         await pool.aclose()
