@@ -173,7 +173,7 @@ def test_one_at_work_in_a_long_query_is_slow(rig, pool):
         kept.append(pool.getconn())
 
     take()
-    thread = threading.Thread(target=kept[0].execute, args=("select pg_sleep(0.3)",))
+    thread = threading.Thread(target=kept[0].execute, args=("select pg_sleep(2)",))
     thread.start()
     wait_until(kept[0].lock.locked)
     rig.pass_time(100, steps=20)

@@ -132,7 +132,7 @@ def test_a_query_that_outlives_its_owner_is_use(rig, where, tracer, long):
 
     with tracer.start_as_current_span("job"):
         kept = take()
-        text = "SELECT SLEEP(0.6)" if long else "SELECT 1"
+        text = "SELECT SLEEP(2)" if long else "SELECT 1"
         here = contextvars.copy_context()
         asking = threading.Thread(target=lambda: here.run(query, kept[0], text))
         asking.start()

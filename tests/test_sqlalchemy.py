@@ -199,7 +199,7 @@ class TestIgnored:
 
 def test_a_long_query_is_slow_and_no_leak(rig, server, tracer):
     connection = take(server, tracer)
-    thread = threading.Thread(target=lambda: connection.execute(text("select pg_sleep(1)")))
+    thread = threading.Thread(target=lambda: connection.execute(text("select pg_sleep(2)")))
     thread.start()
     while not rig.held[0].busy():
         pass
