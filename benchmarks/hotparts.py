@@ -11,7 +11,6 @@ from hotpath import HotPath, nothing, repeat
 
 from crawlo_otel_leaks import runtime, semconv
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
-from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Point, Stand
 from crawlo_otel_leaks.model import Handle
 
@@ -90,8 +89,7 @@ def waiting(tracker: Tracker) -> HotPath:
     one, watch = Pool(), Watch(_running())
 
     def step() -> None:
-        with Waiting(watch, one, _getframe()):
-            pass
+        watch.waited(one, watch.begin(one, _getframe()), None)
 
     return HotPath(repeat(nothing), repeat(step))
 

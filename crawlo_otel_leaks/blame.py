@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN
 
 from crawlo_otel_leaks import owner, semconv, sites
 from crawlo_otel_leaks.kinship import descriptors
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext
 
     from crawlo_otel_leaks.model import Site
-    from crawlo_otel_leaks.pool import Pool, Wait
+    from crawlo_otel_leaks.pool import Pool
     from crawlo_otel_leaks.tracker import Tracker
 
 DESCRIPTORS: Final = (semconv.FILE, semconv.SOCKET, semconv.HTTP_CONNECTION, semconv.REDIS_CONNECTION)
@@ -95,7 +96,7 @@ class Exhaustion:
         return {key: value for key, value in known.items() if value is not None}
 
 
-def of_pool(pool: Pool, held: Sequence[Handle], wait: Wait, now: float) -> Exhaustion:
+def of_pool(pool: Pool, held: Sequence[Handle], waiting: Handle, now: float) -> Exhaustion:
     """Return who holds a pool's connections now, to somebody who waits for one."""
     limits = pool.read()
     return Exhaustion(
@@ -104,9 +105,9 @@ def of_pool(pool: Pool, held: Sequence[Handle], wait: Wait, now: float) -> Exhau
         name=pool.name,
         held=len(held),
         limit=limits.max if limits else None,
-        waited=now - wait.since,
+        waited=now - waiting.acquired_at,
         holders=holders(held, now),
-        waiter=wait.span.get_span_context(),
+        waiter=(waiting.span or INVALID_SPAN).get_span_context(),
     )
 
 
@@ -179,9 +180,10 @@ def _group(group: list[Handle], now: float) -> Holders:
     )
 
 
-def tell(tracker: Tracker, exhaustion: Exhaustion, span: Span) -> None:
+def tell(tracker: Tracker, exhaustion: Exhaustion, span: Span | None) -> None:
     """Write it on the waiter's span, with links to the holders' spans, and queue it for the log."""
     tracker.exhausted.append(exhaustion)
+    span = span or INVALID_SPAN
     span.add_event(semconv.POOL_EXHAUSTED, exhaustion.attributes())
     for one in exhaustion.holders[:PLACES]:
         if one.span is not None:

@@ -6,14 +6,10 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry.trace import INVALID_SPAN
-
 from crawlo_otel_leaks import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from opentelemetry.trace import Span
 
     from crawlo_otel_leaks.model import Handle
 
@@ -34,22 +30,6 @@ class Limits(NamedTuple):
     idle_max: int | None = None
 
 
-class Wait:
-    """Somebody waiting for a connection since `since`, in monotonic seconds."""
-
-    __slots__ = ("origin", "since", "told")
-
-    def __init__(self, origin: Handle, since: float) -> None:
-        self.origin = origin
-        self.since = since
-        self.told = False
-
-    @property
-    def span(self) -> Span:
-        """The waiter's span, the invalid one where there is none."""
-        return self.origin.span or INVALID_SPAN
-
-
 class Pool:
     """A pool, named as semantic conventions do and never by a secret. Durations are seconds."""
 
@@ -68,7 +48,10 @@ class Pool:
         """Metrics that the library, or another instrumentation, emits itself."""
         self.held: dict[Handle, None] = {}
         """What is out, oldest first; also what was collected while the library's pool stays charged for it."""
-        self.waiting: dict[Wait, None] = {}
+        self.waiting: dict[Handle, None] = {}
+        """What is to be held; until then, its `acquired_at` says since when somebody waits for it."""
+        self.told: set[Handle] = set()
+        """Those of them that were told of as waiting for long."""
         self.timeouts = 0
         self.timeouts_told = 0
         self.waits: deque[float] = deque(maxlen=RECENT)
@@ -121,13 +104,15 @@ class Pools:
         """Yield every pool that is still there, and every server, from a copy."""
         return iter([*(pool for _, pool in list(self._pools.values())), *list(self._servers.values())])
 
-    def late(self, now: float, patience: float) -> Iterator[tuple[Pool, Wait]]:
+    def late(self, now: float, patience: float) -> Iterator[tuple[Pool, Handle]]:
         """Yield who has waited for longer than `patience` seconds, each only once."""
         for pool in self:
-            for wait in list(pool.waiting):
-                if not wait.told and now - wait.since >= patience:
-                    wait.told = True
-                    yield pool, wait
+            waiting = list(pool.waiting)
+            pool.told.intersection_update(waiting)
+            for handle in waiting:
+                if handle not in pool.told and now - handle.acquired_at >= patience:
+                    pool.told.add(handle)
+                    yield pool, handle
 
     def clear(self) -> None:
         """Forget all; for a forked child."""

@@ -200,8 +200,8 @@ class Runtime:
         self.numbers.update(self.detector, self.vitals.numbers, now)
         self._metrics.update(self.tracker)
         self._pool_metrics.update(self.pools, self.detector.findings, now)
-        for pool, wait in self.pools.late(now, self.settings.pool_wait):
-            blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), wait, now), wait.span)
+        for pool, handle in self.pools.late(now, self.settings.pool_wait):
+            blame.tell(self.tracker, blame.of_pool(pool, list(pool.held), handle, now), handle.span)
         while self.tracker.exhausted:
             exhaustion = self.tracker.exhausted.popleft()
             self.shortages.add(exhaustion)

@@ -33,9 +33,10 @@ class Asked(Waiting):
         super().__init__(watch, thing, None)
         self._asked = asked
 
-    def locate(self) -> ConnectionHandle | None:
-        """Return what was located at the call."""
-        return self._asked
+    def begin(self, frame: FrameType | None) -> ConnectionHandle | None:
+        """Let what was located at the call wait."""
+        del frame
+        return self._watch.wait_for(self._thing, self._asked)
 
 
 def awaited(wrapped: Callable[..., Any], wait: Waiting, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

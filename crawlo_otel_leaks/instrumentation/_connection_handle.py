@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Iterable
 
-    from crawlo_otel_leaks.instrumentation._pools import PoolWatch
+    from crawlo_otel_leaks.instrumentation._pool_book import PoolBook
     from crawlo_otel_leaks.pool import Pool
 
 
@@ -21,7 +21,7 @@ class ConnectionHandle(Handle):
     __slots__ = ("connection", "pool", "watch")
     connection: weakref.ref[Any] | None
     pool: Pool
-    watch: PoolWatch
+    watch: PoolBook
 
     def busy(self) -> bool:
         """Whether a command runs on it right now, as far as the library shows that."""

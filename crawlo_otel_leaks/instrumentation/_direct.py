@@ -7,7 +7,6 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation._pools import given
-from crawlo_otel_leaks.instrumentation._waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +27,13 @@ def acquiring(watch: PoolWatch) -> Maker:
         def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return original(pool, *args, **kwargs)
-            with Waiting(watch, pool, _getframe(1)) as wait:
+            handle = watch.begin(pool, _getframe(1))
+            try:
                 connection = original(pool, *args, **kwargs)
-                wait.got(connection)
+            except BaseException as error:
+                watch.waited(pool, handle, error)
+                raise
+            watch.got(handle, connection)
             return connection
 
         return acquire
@@ -45,9 +48,13 @@ def acquiring_async(watch: PoolWatch) -> Maker:
         async def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return await original(pool, *args, **kwargs)
-            with Waiting(watch, pool, _getframe(1)) as wait:
+            handle = watch.begin(pool, _getframe(1))
+            try:
                 connection = await original(pool, *args, **kwargs)
-                wait.got(connection)
+            except BaseException as error:
+                watch.waited(pool, handle, error)
+                raise
+            watch.got(handle, connection)
             return connection
 
         return acquire

@@ -16,6 +16,7 @@ from crawlo_otel_leaks.pool import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
     from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.model import Handle
@@ -35,15 +36,14 @@ class _Asking(Waiting):
     __slots__ = ()
     _watch: Slots
 
-    def locate(self) -> ConnectionHandle | None:
-        """Return the handle that is to be held, with where the call was made."""
-        origin = self._watch.requests.nearest(self._frame)
-        if origin is None or self._frame is None:
-            return super().locate()
-        handle = self._watch.new_handle(self._frame)
-        self._frame = None
+    def begin(self, frame: FrameType | None) -> ConnectionHandle | None:
+        """Let the handle that is to be held wait, with where the call was made."""
+        origin = self._watch.requests.nearest(frame)
+        if origin is None or frame is None:
+            return super().begin(frame)
+        handle = self._watch.new_handle(frame)
         self._watch.tracker.move(handle, origin)
-        return handle
+        return self._watch.wait_for(self._thing, handle)
 
 
 class _Call:
@@ -215,10 +215,10 @@ class Slots(PoolWatch):
     def _failed(self, call: _Call) -> None:
         """A request that failed has given its place back; cut off while it waited, it may have got one all the same."""
         wait, ticket = call.wait, call.ticket
-        if wait is None or wait.pool is None:
+        if wait is None or wait.handle is None:
             return
         if id(ticket) not in self._handles and ticket.connection is not None:
-            self.enter(wait.pool, ticket, wait.origin)
+            self.enter(wait.handle.pool, ticket, wait.handle)
         handle = self._handles.pop(id(ticket), None)
         if handle is not None:
             self._leave(call.pool, ticket, handle)

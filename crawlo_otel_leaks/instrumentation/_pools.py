@@ -1,116 +1,43 @@
-"""What all connection pools have in common: somebody waits, holds, gives back, or is refused."""
+"""What stands in front of the methods that all connection pools have in common."""
 
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
-import wrapt
-
-from crawlo_otel_leaks.blame import note, of_pool, tell
-from crawlo_otel_leaks.instrumentation import _descriptors
-from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
-from crawlo_otel_leaks.instrumentation._references import Ref
-from crawlo_otel_leaks.instrumentation._waiting import Waiting
-from crawlo_otel_leaks.pool import Limits, Pool
+from crawlo_otel_leaks.instrumentation._pool_book import PoolBook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import FrameType
-
-    from crawlo_otel_leaks.model import Handle
-    from crawlo_otel_leaks.pool import Wait
-    from crawlo_otel_leaks.runtime import Runtime
+    from collections.abc import Callable
 
     Wrapped = Callable[..., Any]
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
 
-class PoolWatch:
-    """The wrappers for one library's pools; what differs is in the methods that subclasses override."""
-
-    kind: str
-    use_is_seen = False
-    """Whether a connection is known to be idle although `used` cannot say."""
-    handle: type[ConnectionHandle] = ConnectionHandle
-
-    def __init__(self, running: Runtime) -> None:
-        self.tracker = running.tracker
-        self.patience = running.settings.pool_wait
-        self.pools = running.pools
-        self._handles: dict[int, ConnectionHandle] = {}
-        self._refs: dict[int, Ref] = {}
-        """One for each connection, however often it is taken out."""
-        self._told_gone = self._gone  # one bound method for all of them
-        running.finders.append(self.find)
-
-    # -- what a library says of itself ------------------------------------------------------------------
-
-    def name(self, pool: Any) -> str:
-        """Return the pool's name: the program's own, else `server:port/namespace`; never a secret."""
-        raise NotImplementedError
-
-    def limits(self, pool: Any) -> Limits:
-        """Return the pool's sizes."""
-        raise NotImplementedError
-
-    def new_handle(self, frame: FrameType) -> ConnectionHandle:
-        """Return a handle for what the function in `frame` is asking for."""
-        del frame
-        return self.handle(self.kind)
-
-    def refused(self, pool: Any, error: BaseException) -> bool:
-        """Whether the pool had none left, rather than the server having failed."""
-        raise NotImplementedError
-
-    def silent(self) -> frozenset[str]:
-        """Return the metrics that the library, or another instrumentation, emits itself."""
-        return frozenset()
-
-    def working(self, connection: Any) -> bool:
-        """Whether a command runs on the connection right now."""
-        del connection
-        return False
-
-    def used(self, connection: Any) -> object:
-        """Return a token that differs once the connection was used again, None if nothing tells."""
-        del connection
-        return None
-
-    def socket(self, connection: Any) -> Any:
-        """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
-        return _descriptors.below(connection)
-
-    def loop(self, connection: Any) -> Any:
-        """Return the event loop that an asyncio connection belongs to."""
-        return getattr(connection, "_loop", None)
-
-    def closed(self, connection: Any) -> bool:
-        """Whether a connection is closed, whoever closed it."""
-        del connection
-        return False
-
-    def out(self, pool: Any, connection: Any) -> bool:
-        """Whether the pool still counts a connection as out, after a release that did not come through."""
-        del pool, connection
-        return False
-
-    # -- wrappers ---------------------------------------------------------------------------------------
+class PoolWatch(PoolBook):
+    """The wrappers for one library's pools."""
 
     def acquire(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a method that returns a connection."""
-        with Waiting(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
+        handle = self.begin(pool, sys._getframe(1))  # noqa: SLF001
+        try:
             connection = wrapped(*args, **kwargs)
-            wait.got(connection)
+        except BaseException as error:
+            self.waited(pool, handle, error)
+            raise
+        self.got(handle, connection)
         return connection
 
     async def acquire_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a coroutine that returns a connection."""
-        with Waiting(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
+        handle = self.begin(pool, sys._getframe(1))  # noqa: SLF001
+        try:
             connection = await wrapped(*args, **kwargs)
-            wait.got(connection)
+        except BaseException as error:
+            self.waited(pool, handle, error)
+            raise
+        self.got(handle, connection)
         return connection
 
     def release(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -151,105 +78,6 @@ class PoolWatch:
         """Stand in front of a pool's method that closes what is out, too."""
         self.safely("terminate", self._terminated, pool)
         return wrapped(*args, **kwargs)
-
-    # -- bookkeeping ------------------------------------------------------------------------------------
-
-    def find(self, thing: object) -> Handle | None:
-        """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
-        while isinstance(thing, wrapt.BaseObjectProxy):
-            thing = thing.__wrapped__
-        handle = self._handles.get(id(thing))
-        return handle if handle is not None and handle.referent() is thing else None
-
-    def pool_of(self, thing: Any) -> Pool:
-        """Return the tracker's pool for the library's."""
-        return self.pools.of(thing, self._make)
-
-    def enter(self, pool: Pool, connection: Any, handle: ConnectionHandle) -> None:
-        """Hold a connection that somebody got, by the handle that was located when it was asked for."""
-        handle.name, handle.pool, handle.watch = pool.name, pool, self
-        key = id(connection)
-        ref = self._refs.get(key)
-        if ref is None or ref() is not connection:
-            ref = self._refs[key] = Ref(connection, self._told_gone)
-            ref.key = key
-        handle.connection = ref
-        self.tracker.hold(handle)
-        self._handles[ref.key] = handle  # not `key`, which would be one more number in memory
-        pool.held[handle] = None
-
-    def gave_back(self, connection: object) -> None:
-        """Record a release; before the wrapped one, after which another may hold the connection."""
-        handle = self._handles.pop(id(connection), None)
-        if handle is not None:
-            self._end(handle)
-
-    def dropped(self, connection: object) -> None:
-        """Record that a connection is being collected which nobody gave back."""
-        handle = self._handles.pop(id(connection), None)
-        if handle is not None:
-            handle.pool.held.pop(handle, None)
-            self.tracker.abandon(handle)
-
-    def _end(self, handle: ConnectionHandle) -> None:
-        handle.pool.held.pop(handle, None)
-        handle.connection = None  # nobody is to be told of its end
-        self.tracker.release(handle)
-        handle.pool.uses.append(handle.held)
-
-    def blame(self, pool: Pool, wait: Wait, error: BaseException) -> None:
-        """Tell the waiter's exception and span who holds what it waited for."""
-        found = of_pool(pool, self.holding(pool), wait, self.tracker.clock())
-        if note(error, found) and not wait.told:
-            wait.told = True
-            tell(self.tracker, found, wait.span)
-
-    def holding(self, pool: Pool) -> Sequence[Handle]:
-        """Return what is out of a pool."""
-        return list(pool.held)
-
-    def safely(self, where: str, step: Callable[..., None], *args: Any) -> None:
-        """The host has what it asked for; that we cannot watch it is our failure alone."""
-        try:
-            step(*args)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self.failed(where, error)
-
-    def failed(self, where: str, error: Exception) -> None:
-        """Count and tell a failure of ours."""
-        self.tracker.fail(f"{type(self).__name__} {where}", error)
-
-    def _created(self, thing: Any, began: float) -> None:
-        self.pool_of(thing).creations.append(self.tracker.clock() - began)
-
-    def _terminated(self, thing: Any) -> None:
-        for handle in list(self.pool_of(thing).held):
-            self.gave_back(handle.referent())
-
-    def _gone(self, ref: Ref) -> None:
-        key = ref.key
-        if self._refs.get(key) is ref:
-            del self._refs[key]
-        handle = self._handles.get(key)
-        if handle is not None and handle.connection is ref:
-            self._collected(key, handle)
-
-    def _collected(self, key: int, handle: ConnectionHandle) -> None:
-        if self._handles.get(key) is handle:
-            del self._handles[key]
-        # Its pool stays charged: it remains among those that a waiter is told.
-        self.tracker.abandon(handle)
-
-    def _make(self, thing: Any) -> Pool:
-        ref = weakref.ref(thing)
-
-        def read() -> Limits | None:
-            alive = ref()
-            pool.silent = self.silent()  # what emits may have been switched on since
-            return None if alive is None else self.limits(alive)
-
-        pool = Pool(self.kind, self.name(thing), read, self.silent())
-        return pool
 
 
 def given(args: Arguments, kwargs: Keywords) -> object:

@@ -17,13 +17,13 @@ from crawlo_otel_leaks.instrumentation._postgres import (
     PostgresWatch,
     target,
 )
-from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import running_task
 from crawlo_otel_leaks.pool import Limits, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
     from crawlo_otel_leaks.model import Handle
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _asked: Final[ContextVar[Handle | None]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
 """Where `Pool.acquire` was called: what awaits it may be a task of asyncio's own, in which nobody's code runs."""
-_waiting: Final[ContextVar[Waiting | None]] = ContextVar("crawlo_leaks_asyncpg_waiting", default=None)
+_waiting: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_asyncpg_waiting", default=None)
 """Who waits, for the holder that is acquired below; a ContextVar, because that may happen in an inner task."""
 
 
@@ -53,22 +53,6 @@ class _Opened(OpenedHandle):
     """A connection that the program opened itself, in an event loop."""
 
     __slots__ = ()
-
-
-class _Asking(Waiting):
-    """Waiting, by whoever called `Pool.acquire`."""
-
-    __slots__ = ()
-
-    def locate(self) -> ConnectionHandle | None:
-        """Take over what was located at the call, unless it is another task of the program's that awaits it."""
-        origin, task = _asked.get(), running_task()
-        _asked.set(None)
-        if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
-            return super().locate()
-        handle = _Pooled(origin.kind)  # of its own: `gather` may await several that were asked for in one context
-        self._watch.tracker.move(handle, origin)
-        return handle
 
 
 class AsyncpgPools(PostgresWatch):
@@ -97,33 +81,44 @@ class AsyncpgPools(PostgresWatch):
         """Return how many queries it has run."""
         return _queries(connection)
 
-    def ask(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of `Pool.acquire`, which only makes something to await."""
-        del pool
-        _asked.set(asked(self, sys._getframe(1)))
-        return wrapped(*args, **kwargs)
+    def ask(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what stands for `Pool.acquire`, which only makes something to await."""
 
-    async def wait(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of the coroutine that waits for a holder to come free."""
-        if pool._queue is None:  # it is not initialized, which the library says best
-            return await wrapped(*args, **kwargs)
-        with _Asking(self, pool, sys._getframe(1)) as wait:
-            before = _waiting.get()
-            _waiting.set(wait)
+        def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            if live:
+                _asked.set(asked(self, sys._getframe(1)))
+            return original(pool, *args, **kwargs)
+
+        return acquire
+
+    def wait(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what stands for the coroutine that waits for a holder to come free."""
+
+        async def _acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            if not live or pool._queue is None:  # it is not initialized, which the library says best
+                return await original(pool, *args, **kwargs)
+            handle, before = self.begin(pool, sys._getframe(1)), _waiting.get()
+            _waiting.set(handle)
             try:
-                return await wrapped(*args, **kwargs)
+                connection = await original(pool, *args, **kwargs)
+            except BaseException as error:
+                self.waited(pool, handle, error)
+                raise
             finally:
                 _waiting.set(before)  # not reset(): whoever closes the coroutine may do so elsewhere
+            self.waited(pool, handle, None)
+            return connection
+
+        return _acquire
 
     def take(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Return what stands for a holder's acquisition; what its pool acquires for itself is not watched."""
 
         async def acquire(holder: Any) -> Any:
-            wait = _waiting.get() if live else None
+            handle = _waiting.get() if live else None
             _waiting.set(None)  # or the contexts of a new connection's callbacks would keep the pool alive
             proxy = await original(holder)
-            if wait is not None:
-                wait.got(holder._con)
+            self.got(handle, holder._con)
             return proxy
 
         return acquire
@@ -137,6 +132,16 @@ class AsyncpgPools(PostgresWatch):
             return original(holder)
 
         return _release
+
+    def begin(self, thing: Any, frame: FrameType) -> ConnectionHandle | None:
+        """Let what was located at the call wait, unless it is another task of the program's that awaits it."""
+        origin, task = _asked.get(), running_task()
+        _asked.set(None)
+        if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
+            return super().begin(thing, frame)
+        handle = _Pooled(origin.kind)  # of its own: `gather` may await several that were asked for in one context
+        self.tracker.move(handle, origin)
+        return self.wait_for(thing, handle)
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a proxy, or of the connection in it."""
@@ -199,8 +204,8 @@ class AsyncpgInstrumentor(Instrumentor):
         return [
             Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool", direct=True),
             Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool", direct=True),
-            Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool"),
-            Point("asyncpg.pool", "Pool.acquire", pools.ask, "pool"),
+            Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool", direct=True),
+            Point("asyncpg.pool", "Pool.acquire", pools.ask, "pool", direct=True),
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
             Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),

@@ -7,10 +7,9 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._asked import Asked, asked
+from crawlo_otel_leaks.instrumentation._asked import asked
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
-from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.pool import Limits
 
@@ -101,10 +100,7 @@ class MongoWatch(PoolWatch):
         """Stand in front of the method that takes a connection out."""
         if _of_monitor(pool):
             return wrapped(*args, **kwargs)
-        with self._waiting(pool, sys._getframe(1)) as wait:  # noqa: SLF001
-            connection = wrapped(*args, **kwargs)
-            wait.got(connection)
-        return connection
+        return super().acquire(wrapped, pool, args, kwargs)
 
     async def acquire_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of the coroutine that takes a connection out."""
@@ -143,13 +139,14 @@ class MongoWatch(PoolWatch):
 
     # -- bookkeeping ------------------------------------------------------------------------------------
 
-    def _waiting(self, pool: Any, frame: FrameType) -> Waiting:
+    def begin(self, thing: Any, frame: FrameType) -> ConnectionHandle | None:
+        """Begin to wait for a connection, by whoever asked motor for it."""
         asker = _asker.get()
         if asker is None:
-            return Waiting(self, pool, frame)
+            return super().begin(thing, frame)
         handle = MongoHandle(self.kind)
         self.tracker.move(handle, asker)
-        return Asked(self, pool, handle)
+        return self.wait_for(thing, handle)
 
     def _begin(self, connection: Any) -> Any:
         handle = self._handles.get(id(connection))

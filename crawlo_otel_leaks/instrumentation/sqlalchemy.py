@@ -13,7 +13,6 @@ from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation import _engines
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
-from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.instrumentation.sqlite3 import database_name
 from crawlo_otel_leaks.pool import Limits
@@ -110,9 +109,14 @@ class EngineWatch(PoolWatch):
         def connect(pool: Any) -> Any:
             if not live or isinstance(pool, self._shared):
                 return original(pool)
-            with _Asking(self, pool, sys._getframe(1)) as wait:  # noqa: SLF001
+            frame = sys._getframe(1)  # noqa: SLF001
+            handle = self.begin(pool, _asker(frame) if pool._dialect.is_async else frame)  # noqa: SLF001
+            try:
                 connection = original(pool)
-                wait.got(connection)
+            except BaseException as error:
+                self.waited(pool, handle, error)
+                raise
+            self.got(handle, connection)
             return connection
 
         return connect
@@ -223,21 +227,9 @@ class EngineWatch(PoolWatch):
         return None
 
 
-class _Asking(Waiting):
-    """Asking for a connection, maybe in a greenlet, where the stack of who asks does not reach."""
-
-    __slots__ = ()
-
-    def locate(self) -> ConnectionHandle | None:
-        """Locate who asks."""
-        if self._thing._dialect.is_async:  # noqa: SLF001  (no public name)
-            self._frame = _asker(self._frame)
-        return super().locate()
-
-
-def _asker(frame: FrameType | None) -> FrameType | None:
+def _asker(frame: FrameType) -> FrameType:
     """Return the frame to look for the site from: an async engine's stack begins in a greenlet, whose parent asked."""
-    step = frame
+    step: FrameType | None = frame
     while step is not None:
         if not str(step.f_globals.get("__name__")).startswith(_BETWEEN):
             return frame

@@ -1,0 +1,236 @@
+"""What is recorded of a library's pools: somebody waits, holds, gives back, or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from crawlo_otel_leaks.blame import explain, note, of_pool, tell
+from crawlo_otel_leaks.instrumentation import _descriptors
+from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._references import Ref
+from crawlo_otel_leaks.pool import Limits, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.runtime import Runtime
+
+
+class PoolBook:
+    """The record of one library's pools; what differs is in the methods that subclasses override."""
+
+    kind: str
+    use_is_seen = False
+    """Whether a connection is known to be idle although `used` cannot say."""
+    handle: type[ConnectionHandle] = ConnectionHandle
+
+    def __init__(self, running: Runtime) -> None:
+        self.tracker = running.tracker
+        self.patience = running.settings.pool_wait
+        self.pools = running.pools
+        self._handles: dict[int, ConnectionHandle] = {}
+        self._refs: dict[int, Ref] = {}
+        """One for each connection, however often it is taken out."""
+        self._told_gone = self._gone  # one bound method for all of them
+        running.finders.append(self.find)
+
+    # -- what a library says of itself ------------------------------------------------------------------
+
+    def name(self, pool: Any) -> str:
+        """Return the pool's name: the program's own, else `server:port/namespace`; never a secret."""
+        raise NotImplementedError
+
+    def limits(self, pool: Any) -> Limits:
+        """Return the pool's sizes."""
+        raise NotImplementedError
+
+    def new_handle(self, frame: FrameType) -> ConnectionHandle:
+        """Return a handle for what the function in `frame` is asking for."""
+        del frame
+        return self.handle(self.kind)
+
+    def refused(self, pool: Any, error: BaseException) -> bool:
+        """Whether the pool had none left, rather than the server having failed."""
+        raise NotImplementedError
+
+    def silent(self) -> frozenset[str]:
+        """Return the metrics that the library, or another instrumentation, emits itself."""
+        return frozenset()
+
+    def working(self, connection: Any) -> bool:
+        """Whether a command runs on the connection right now."""
+        del connection
+        return False
+
+    def used(self, connection: Any) -> object:
+        """Return a token that differs once the connection was used again, None if nothing tells."""
+        del connection
+        return None
+
+    def socket(self, connection: Any) -> Any:
+        """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
+        return _descriptors.below(connection)
+
+    def loop(self, connection: Any) -> Any:
+        """Return the event loop that an asyncio connection belongs to."""
+        return getattr(connection, "_loop", None)
+
+    def closed(self, connection: Any) -> bool:
+        """Whether a connection is closed, whoever closed it."""
+        del connection
+        return False
+
+    def out(self, pool: Any, connection: Any) -> bool:
+        """Whether the pool still counts a connection as out, after a release that did not come through."""
+        del pool, connection
+        return False
+
+    # -- bookkeeping ------------------------------------------------------------------------------------
+
+    def find(self, thing: object) -> Handle | None:
+        """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
+        while isinstance(thing, wrapt.BaseObjectProxy):
+            thing = thing.__wrapped__
+        handle = self._handles.get(id(thing))
+        return handle if handle is not None and handle.referent() is thing else None
+
+    def pool_of(self, thing: Any) -> Pool:
+        """Return the tracker's pool for the library's."""
+        return self.pools.of(thing, self._make)
+
+    def begin(self, thing: Any, frame: FrameType) -> ConnectionHandle | None:
+        """Begin to wait for a connection; None if it is telemetry that asks. Raise nothing, as all that follows."""
+        try:
+            handle = self.new_handle(frame)
+            located = self.tracker.locate(handle, frame)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
+            self.failed("ask", error)
+            return None
+        return None if located is None else self.wait_for(thing, handle)
+
+    def wait_for(self, thing: Any, handle: ConnectionHandle | None) -> ConnectionHandle | None:
+        """Begin to wait, with a handle that was located before; until it is held, it says since when."""
+        if handle is not None:
+            try:
+                handle.acquired_at = self.tracker.clock()
+                handle.pool = pool = self.pool_of(thing)
+                pool.waiting[handle] = None
+            except Exception as error:  # noqa: BLE001  (as above)
+                self.failed("wait", error)
+                return None
+        return handle
+
+    def got(self, handle: ConnectionHandle | None, connection: Any) -> None:
+        """Hold what was waited for."""
+        if handle is None:
+            return
+        try:
+            pool, since = handle.pool, handle.acquired_at
+            pool.waiting.pop(handle, None)
+            self.enter(pool, connection, handle)
+            pool.waits.append(handle.acquired_at - since)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self.failed("acquire", error)
+
+    def waited(self, thing: Any, handle: ConnectionHandle | None, error: BaseException | None) -> None:
+        """Wait no more; if it was in vain, tell who holds what."""
+        if handle is not None and handle in handle.pool.waiting:
+            if error is not None:
+                self.safely("blame", self._refused, thing, handle, error)
+            handle.pool.waiting.pop(handle, None)
+
+    def _refused(self, thing: Any, handle: ConnectionHandle, error: BaseException) -> None:
+        pool, now = handle.pool, self.tracker.clock()
+        cut_off = isinstance(error, asyncio.CancelledError) and now - handle.acquired_at >= self.patience
+        if not cut_off and not self.refused(thing, error):
+            explain(self.tracker, error)
+            return
+        pool.timeouts += 1
+        found = of_pool(pool, self.holding(pool), handle, now)
+        if note(error, found) and handle not in pool.told:
+            tell(self.tracker, found, handle.span)
+
+    def enter(self, pool: Pool, connection: Any, handle: ConnectionHandle) -> None:
+        """Hold a connection that somebody got, by the handle that was located when it was asked for."""
+        handle.name, handle.pool, handle.watch = pool.name, pool, self
+        key = id(connection)
+        ref = self._refs.get(key)
+        if ref is None or ref() is not connection:
+            ref = self._refs[key] = Ref(connection, self._told_gone)
+            ref.key = key
+        handle.connection = ref
+        self.tracker.hold(handle)
+        self._handles[ref.key] = handle  # not `key`, which would be one more number in memory
+        pool.held[handle] = None
+
+    def gave_back(self, connection: object) -> None:
+        """Record a release; before the wrapped one, after which another may hold the connection."""
+        handle = self._handles.pop(id(connection), None)
+        if handle is not None:
+            self._end(handle)
+
+    def dropped(self, connection: object) -> None:
+        """Record that a connection is being collected which nobody gave back."""
+        handle = self._handles.pop(id(connection), None)
+        if handle is not None:
+            handle.pool.held.pop(handle, None)
+            self.tracker.abandon(handle)
+
+    def _end(self, handle: ConnectionHandle) -> None:
+        handle.pool.held.pop(handle, None)
+        handle.connection = None  # nobody is to be told of its end
+        self.tracker.release(handle)
+        handle.pool.uses.append(handle.held)
+
+    def holding(self, pool: Pool) -> Sequence[Handle]:
+        """Return what is out of a pool."""
+        return list(pool.held)
+
+    def safely(self, where: str, step: Callable[..., None], *args: Any) -> None:
+        """The host has what it asked for; that we cannot watch it is our failure alone."""
+        try:
+            step(*args)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
+            self.failed(where, error)
+
+    def failed(self, where: str, error: Exception) -> None:
+        """Count and tell a failure of ours."""
+        self.tracker.fail(f"{type(self).__name__} {where}", error)
+
+    def _created(self, thing: Any, began: float) -> None:
+        self.pool_of(thing).creations.append(self.tracker.clock() - began)
+
+    def _terminated(self, thing: Any) -> None:
+        for handle in list(self.pool_of(thing).held):
+            self.gave_back(handle.referent())
+
+    def _gone(self, ref: Ref) -> None:
+        key = ref.key
+        if self._refs.get(key) is ref:
+            del self._refs[key]
+        handle = self._handles.get(key)
+        if handle is not None and handle.connection is ref:
+            self._collected(key, handle)
+
+    def _collected(self, key: int, handle: ConnectionHandle) -> None:
+        if self._handles.get(key) is handle:
+            del self._handles[key]
+        # Its pool stays charged: it remains among those that a waiter is told.
+        self.tracker.abandon(handle)
+
+    def _make(self, thing: Any) -> Pool:
+        ref = weakref.ref(thing)
+
+        def read() -> Limits | None:
+            alive = ref()
+            pool.silent = self.silent()  # what emits may have been switched on since
+            return None if alive is None else self.limits(alive)
+
+        pool = Pool(self.kind, self.name(thing), read, self.silent())
+        return pool
