@@ -8,6 +8,7 @@
 
 #include "making.h"
 #include "files.h"
+#include "taking.h"
 
 static int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
     if (found == expected) return whole(self);
@@ -163,7 +164,7 @@ PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
-        PyModule_AddType(module, &Files_Type) < 0)
+        PyModule_AddType(module, &Files_Type) < 0 || PyModule_AddType(module, &Taking_Type) < 0)
         Py_CLEAR(module);
     return module;
 }

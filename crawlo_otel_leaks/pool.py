@@ -33,6 +33,21 @@ class Limits(NamedTuple):
 class Pool:
     """A pool, named as semantic conventions do and never by a secret. Durations are seconds."""
 
+    __slots__ = (
+        "creations",
+        "held",
+        "kind",
+        "name",
+        "read",
+        "silent",
+        "timeouts",
+        "timeouts_told",
+        "told",
+        "uses",
+        "waiting",
+        "waits",
+    )
+
     def __init__(
         self,
         kind: str,
@@ -76,22 +91,22 @@ class Pools:
     """The pools of the process, by identity of the library's object, which is never kept alive."""
 
     def __init__(self) -> None:
-        self._pools: dict[int, tuple[weakref.ref[Any], Pool]] = {}
+        self.by_identity: dict[int, tuple[weakref.ref[Any], Pool]] = {}
         self._servers: dict[tuple[str, str], Pool] = {}
 
     def of(self, thing: Any, make: Callable[[Any], Pool]) -> Pool:  # noqa: ANN401  (any library's pool)
         """Return the pool that stands for `thing`, made at first sight."""
         key = id(thing)
-        known = self._pools.get(key)
+        known = self.by_identity.get(key)
         if known is not None and known[0]() is thing:
             return known[1]
         pool = make(thing)
-        self._pools[key] = weakref.ref(thing, lambda _: self._pools.pop(key, None)), pool
+        self.by_identity[key] = weakref.ref(thing, lambda _: self.by_identity.pop(key, None)), pool
         return pool
 
     def known(self, thing: object) -> Pool | None:
         """Return the pool that stands for `thing`, None if nobody has asked it for anything."""
-        ref, pool = self._pools.get(id(thing), (None, None))
+        ref, pool = self.by_identity.get(id(thing), (None, None))
         return pool if ref is not None and ref() is thing else None
 
     def server(self, kind: str, name: str, silent: frozenset[str]) -> Pool:
@@ -102,7 +117,7 @@ class Pools:
 
     def __iter__(self) -> Iterator[Pool]:
         """Yield every pool that is still there, and every server, from a copy."""
-        return iter([*(pool for _, pool in list(self._pools.values())), *list(self._servers.values())])
+        return iter([*(pool for _, pool in list(self.by_identity.values())), *list(self._servers.values())])
 
     def late(self, now: float, patience: float) -> Iterator[tuple[Pool, Handle]]:
         """Yield who has waited for longer than `patience` seconds, each only once."""
@@ -116,5 +131,5 @@ class Pools:
 
     def clear(self) -> None:
         """Forget all; for a forked child."""
-        self._pools.clear()
+        self.by_identity.clear()
         self._servers.clear()

@@ -47,6 +47,8 @@ class Accelerator(NamedTuple):
     """Makes what stands in front of a function, and tells what it returned."""
     files: Callable[..., Any]
     """Makes what holds files that were opened."""
+    taking: Callable[..., Any]
+    """Makes what records a pool's connections."""
 
 
 class Tracker:

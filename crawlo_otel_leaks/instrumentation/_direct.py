@@ -22,18 +22,19 @@ _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its na
 
 def acquiring(watch: PoolWatch) -> Maker:
     """Return what makes a stand for a method that returns a connection."""
+    begin, got, waited = watch.begin, watch.got, watch.waited
 
     def stand_for(original: Method, live: list[bool]) -> Method:
         def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return original(pool, *args, **kwargs)
-            handle = watch.begin(pool, _getframe(1))
+            handle = begin(pool, _getframe(1))
             try:
                 connection = original(pool, *args, **kwargs)
             except BaseException as error:
-                watch.waited(pool, handle, error)
+                waited(pool, handle, error)
                 raise
-            watch.got(handle, connection)
+            got(handle, connection)
             return connection
 
         return acquire
@@ -43,18 +44,19 @@ def acquiring(watch: PoolWatch) -> Maker:
 
 def acquiring_async(watch: PoolWatch) -> Maker:
     """Return what makes a stand for a coroutine function that returns a connection."""
+    begin, got, waited = watch.begin, watch.got, watch.waited
 
     def stand_for(original: Method, live: list[bool]) -> Method:
         async def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return await original(pool, *args, **kwargs)
-            handle = watch.begin(pool, _getframe(1))
+            handle = begin(pool, _getframe(1))
             try:
                 connection = await original(pool, *args, **kwargs)
             except BaseException as error:
-                watch.waited(pool, handle, error)
+                waited(pool, handle, error)
                 raise
-            watch.got(handle, connection)
+            got(handle, connection)
             return connection
 
         return acquire
@@ -64,11 +66,12 @@ def acquiring_async(watch: PoolWatch) -> Maker:
 
 def releasing(watch: PoolWatch) -> Maker:
     """Return what makes a stand for a method that takes a connection back."""
+    gave_back = watch.gave_back
 
     def stand_for(original: Method, live: list[bool]) -> Method:
         def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if live:
-                watch.gave_back(given(args, kwargs))
+                gave_back(given(args, kwargs))
             return original(pool, *args, **kwargs)
 
         return release

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.pool import Limits, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import FrameType
 
     from crawlo_otel_leaks.model import Handle
@@ -39,6 +40,48 @@ class PoolBook:
         """One for each connection, however often it is taken out."""
         self._told_gone = self._gone  # one bound method for all of them
         running.finders.append(self.find)
+
+    def quicken(
+        self,
+        *methods: str,
+        askers: Collection[str] = (),
+        aside: dict[Any, Any] | None = None,
+        known_by: str | None = None,
+        inside: str | None = None,
+        ended: Callable[..., None] | None = None,
+    ) -> None:
+        """Have methods done in C, where that is to be had: those that a subclass leaves as they are here, but for this.
+
+        `askers` are the functions whose handles `new_handle` alone knows, the others' are as `handle` makes them;
+        while something is in `aside`, the subclass's own methods are called; `known_by` is the attribute of a pool
+        that `pool_of` goes by, and `inside` that of a connection that `enter` does, whose end `ended` is told of.
+        """
+        if self.tracker.accelerator is None:
+            return
+        made = self.tracker.accelerator.taking(
+            book=self,
+            template=self.handle(self.kind),
+            handle_type=ConnectionHandle,
+            pool_type=Pool,
+            ref_type=Ref,
+            handles=self._handles,
+            refs=self._refs,
+            pools=self.pools.by_identity,
+            told_gone=None if inside else self._told_gone,
+            askers=frozenset(askers),
+            aside={} if aside is None else aside,
+            known_by=known_by,
+            inside=inside,
+            new_handle=self.new_handle,
+            pool_of=self.pool_of,
+            got=self.got,
+            gave_back=self.gave_back,
+            ended=ended,
+            use=functools.partial(self.safely, "use", self.tracker.use),
+            failed=self.failed,
+        )
+        for name in methods:
+            setattr(self, name, getattr(made, name))
 
     # -- what a library says of itself ------------------------------------------------------------------
 

@@ -57,14 +57,15 @@ class PostgresWatch(PoolWatch):
         handle = self._handles.get(id(connection))
         return None if handle is None else handle.uses
 
-    def note_use(self, connection: Any) -> None:
-        """Count a use."""
+    def note_use(self, connection: Any) -> bool:
+        """Count a use; False if the connection is none of these."""
         handle = self._handles.get(id(connection))
         if handle is not None:
             handle.uses += 1
             # Who uses it in the first moment is whoever asked for it, and most are given back by then.
             if not handle.shared and self.tracker.clock() - handle.acquired_at >= self.tracker.brief:
                 self.safely("use", self.tracker.use, handle)
+        return handle is not None
 
     def use(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of what every use of a connection goes through."""

@@ -30,6 +30,7 @@ _OBSERVABILITY: Final = ("observability", "asyncio.observability")
 _COLLECTORS: Final = ("_metrics_collector", "_async_metrics_collector")
 _UNLIMITED: Final = 2**31
 """What both libraries have for a limit where the program sets none."""
+_KEEPERS: Final = frozenset({"__init__", "initialize"})
 _OF_NODES: Final = ("execute_command", "execute_pipeline")
 
 
@@ -71,13 +72,19 @@ class RedisWatch(PoolWatch):
     """Pools of redis-py or valkey-py, by the name of the package."""
 
     kind = semconv.REDIS_CONNECTION
+    handle = RedisHandle
+    known_by: str | None = None
+    """The attribute of a pool that stands for it."""
 
     def __init__(self, running: Runtime, package: str) -> None:
         super().__init__(running)
         self._package = package
         self._clients = (f"{package}.client", f"{package}.asyncio.client")
-        self._made: Any = weakref.WeakKeyDictionary()
+        made: Any = weakref.WeakKeyDictionary()
+        self._made = made
         """When each connection that is being opened was begun. `data`, the plain dictionary within, is quick to ask."""
+
+        self.quicken("begin", "got", "gave_back", askers=_KEEPERS, aside=made.data, known_by=self.known_by)
 
     def name(self, pool: Any) -> str:
         """Return `host:port/db`, or the socket's path; of a sentinel's pool, its service."""
@@ -98,8 +105,8 @@ class RedisWatch(PoolWatch):
     def new_handle(self, frame: FrameType) -> RedisHandle:
         """Return a handle; what a client takes for itself alone it takes where it is made or first used."""
         code = frame.f_code
-        keeps = code.co_name == "initialize" or (
-            code.co_name == "__init__" and "single_connection_client" in code.co_varnames
+        keeps = code.co_name in _KEEPERS and (
+            code.co_name == "initialize" or "single_connection_client" in code.co_varnames
         )
         kept = keeps and frame.f_globals.get("__name__") in self._clients
         return (ClientHandle if kept else RedisHandle)(self.kind)
@@ -220,6 +227,8 @@ class RedisWatch(PoolWatch):
 
 class NodeWatch(RedisWatch):
     """The nodes of an asyncio cluster, each of which keeps connections of its own instead of a pool."""
+
+    known_by = "_free"
 
     def acquire(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of taking one, unless by a node's own method that puts it back past `release`, as up to 7."""

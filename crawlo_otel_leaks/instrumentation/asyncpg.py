@@ -63,6 +63,10 @@ class AsyncpgPools(PostgresWatch):
 
     handle = _Pooled
 
+    def __init__(self, running: Runtime) -> None:
+        super().__init__(running)
+        self.quicken("wait_for", "got", "gave_back", "note_use", known_by="_queue")
+
     def name(self, pool: Any) -> str:
         """Return `host:port/database`."""
         return target(next(iter(pool._connect_args), None), pool._connect_kwargs)
@@ -192,11 +196,11 @@ class AsyncpgInstrumentor(Instrumentor):
         pools, opened = AsyncpgPools(running), AsyncpgConnections(running)
 
         def use(original: Wrapped, live: list[bool]) -> Wrapped:
-            pooled, note_pooled, note_opened = pools._handles, pools.note_use, opened.note_use
+            note_pooled, note_opened = pools.note_use, opened.note_use
 
             def _check_open(connection: Any) -> Any:
-                if live:
-                    (note_pooled if id(connection) in pooled else note_opened)(connection)
+                if live and not note_pooled(connection):
+                    note_opened(connection)
                 return original(connection)
 
             return _check_open

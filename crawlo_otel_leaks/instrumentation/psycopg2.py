@@ -147,10 +147,9 @@ class Psycopg2Connections(PostgresConnections):
         Watched.__doc__ = base.__doc__
         return Watched
 
-    def note_use(self, connection: Any) -> None:
+    def note_use(self, connection: Any) -> bool:
         """Count a use, of a pool's connection too."""
-        super().note_use(connection)
-        self._pools.note_use(connection)
+        return super().note_use(connection) or self._pools.note_use(connection)
 
     def _told_of_close(self, connection: Any) -> bool:
         """Put a `close` of ours before that of the program's own class, on the connection alone."""

@@ -35,6 +35,10 @@ class PsycopgPools(PostgresWatch):
 
     handle = Pooled
 
+    def __init__(self, running: Runtime) -> None:
+        super().__init__(running)
+        self.quicken("begin", "wait_for", "got", "gave_back", "note_use")
+
     def name(self, pool: Any) -> str:
         """Return the program's own name, else `host:port/database` where that is not for a function to say."""
         if not _NUMBERED.fullmatch(pool.name) or callable(pool.conninfo) or callable(pool.kwargs):

@@ -28,6 +28,7 @@ _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 14
 _BETWEEN: Final = ("sqlalchemy.", "opentelemetry.", "wrapt.")
 _LIMIT_REACHED: Final = "3o7r"
 """SQLAlchemy's own code for the pool's TimeoutError."""
+_POOL: Final = "_ConnectionRecord__pool"
 _ACTIVE: Final = 1
 """libpq's state of a connection on which a command runs."""
 
@@ -35,9 +36,7 @@ _ACTIVE: Final = 1
 class PooledHandle(ConnectionHandle):
     """A connection that was taken out of an engine's pool, by way of SQLAlchemy's proxy of it."""
 
-    __slots__ = ("asynchronous",)
-    asynchronous: bool
-    """Whether the pool drops one that was collected, where others take it back."""
+    __slots__ = ()
 
 
 class EngineWatch(PoolWatch):
@@ -53,6 +52,7 @@ class EngineWatch(PoolWatch):
         super().__init__(running)
         self._names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._shared: type | tuple[()] = ()
+        self.quicken("begin", "got", "ended", inside="dbapi_connection", ended=self.ended)
 
     # -- what the library says of itself ------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class EngineWatch(PoolWatch):
             if not live or isinstance(pool, self._shared):
                 return original(pool)
             frame = sys._getframe(1)  # noqa: SLF001
-            handle = self.begin(pool, _asker(frame) if pool._dialect.is_async else frame)  # noqa: SLF001
+            handle = self.begin(pool, _asker(frame) if _is_async(pool) else frame)
             try:
                 connection = original(pool)
             except BaseException as error:
@@ -163,10 +163,13 @@ class EngineWatch(PoolWatch):
             if library.event.contains(library.pool.Pool, name, listener):
                 library.event.remove(library.pool.Pool, name, listener)
 
-    def ended(self, connection: Any, *_: Any) -> None:
-        """Hear that a connection goes back or is closed, also out of the finalizer of a proxy that was dropped."""
-        handle: Any = self._handles.get(id(connection))
-        if handle is not None and handle.asynchronous and handle.referent() is None:
+    def ended(self, connection: Any, record: Any = None, *_: Any) -> None:
+        """Hear that a connection goes back or is closed, also out of the finalizer of a proxy that was dropped.
+
+        An asyncio pool drops one whose proxy was collected, where others take it back.
+        """
+        handle = self._handles.get(id(connection))
+        if handle is not None and handle.referent() is None and _is_async(getattr(record, _POOL, None)):
             self.dropped(connection)
         else:
             self.gave_back(connection)
@@ -189,7 +192,7 @@ class EngineWatch(PoolWatch):
         self.safely("connect", self._opened, connection, record)
 
     def _opened(self, connection: Any, record: Any) -> None:
-        library = getattr(record, "_ConnectionRecord__pool", None)
+        library = getattr(record, _POOL, None)
         if library is None or isinstance(library, self._shared):
             return
         pool = self.pool_of(library)
@@ -208,7 +211,6 @@ class EngineWatch(PoolWatch):
         if known is not None:  # whose end nothing told
             self._end(known)
         handle.name, handle.pool, handle.watch = pool.name, pool, self
-        handle.asynchronous = connection._pool._dialect.is_async  # type: ignore[attr-defined]  # noqa: SLF001  (ours)
         # No callback: the library's own takes the connection back, and its events tell of that.
         handle.connection = weakref.ref(connection)
         self.tracker.hold(handle)
@@ -225,6 +227,10 @@ class EngineWatch(PoolWatch):
             if any(thing is name for name in names) or any(proxy is one for one in proxies):
                 return handle
         return None
+
+
+def _is_async(pool: Any) -> bool:
+    return pool is not None and bool(pool._dialect.is_async)  # noqa: SLF001  (no public name)
 
 
 def _asker(frame: FrameType) -> FrameType:

@@ -1,0 +1,232 @@
+/* What PoolBook records around a pool's methods, where there is nothing unusual; the rest it does itself. */
+#ifndef POOLING_H
+#define POOLING_H
+
+#include "holding.h"
+
+/* What is kept, by the name it is given under. `asker`: names of functions whose handles `new_handle` alone knows;
+   `aside`: while there is something in it, all goes the long way; `known_by`: the attribute of a library's pool by
+   which it is known, or None; `inside`: that of a connection, or None, with which its handle is found. */
+#define TAKING_PARTS(PART) \
+    PART(swift) PART(book) PART(template) PART(handles) PART(refs) PART(pools) PART(ref_type) PART(told_gone) \
+    PART(askers) PART(aside) PART(known_by) PART(inside) PART(pool_type) PART(handle_type) \
+    PART(new_handle) PART(pool_of) PART(got) PART(gave_back) PART(ended) PART(use) PART(failed)
+
+#define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool) SLOT(watch)
+#define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses)
+
+typedef struct {
+    PyObject_HEAD
+#define PART(name) PyObject *name;
+    TAKING_PARTS(PART)
+#undef PART
+#define SLOT(name) Py_ssize_t handle_##name;
+    TAKING_SLOTS(SLOT)
+#undef SLOT
+#define SLOT(name) Py_ssize_t pool_##name;
+    POOL_SLOTS(SLOT)
+#undef SLOT
+    Py_ssize_t ref_key, handle_uses;
+} Taking;
+
+static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }
+
+/* Have a failure of ours told, whose exception is set; one that is no failure but ends the program goes on. */
+static PyObject *taking_failed(Taking *self, const char *where) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) return NULL;
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *done = PyObject_CallFunction(self->failed, "sO", where, error);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+    return done;
+}
+
+static inline int is_connections(Taking *self, PyObject *thing) {
+    if (PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;
+    PyErr_Format(PyExc_TypeError, "%s found, the handle of a connection expected", Py_TYPE(thing)->tp_name);
+    return 0;
+}
+
+/* What a weak reference refers to, the caller's reference; NULL where that is gone. */
+static inline PyObject *referred(PyObject *reference) {
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *found = NULL;
+    return PyWeakref_GetRef(reference, &found) < 0 ? NULL : found;
+#else
+    PyObject *found = PyWeakref_GetObject(reference);
+    return found == NULL || found == Py_None ? NULL : Py_NewRef(found);
+#endif
+}
+
+static inline int refers_to(PyObject *reference, PyObject *thing) {
+    PyObject *found = PyWeakref_Check(reference) ? referred(reference) : NULL;
+    Py_XDECREF(found);
+    return found != NULL && found == thing;
+}
+
+/* What stands for an object that may be told by one of its attributes alone; the caller's reference. */
+static inline PyObject *by(PyObject *thing, PyObject *attribute) {
+    return attribute == Py_None ? Py_NewRef(thing) : PyObject_GetAttr(thing, attribute);
+}
+
+/* Take a handle off one of a pool's lists, which it may be on. */
+static int left(PyObject *pool, Py_ssize_t list, PyObject *handle) {
+    if (pool == NULL) {
+        PyErr_SetString(PyExc_TypeError, "a handle that has no pool found");
+        return -1;
+    }
+    if (PyDict_DelItem(get(pool, list), handle) == 0) return 0;
+    if (!PyErr_ExceptionMatches(PyExc_KeyError)) return -1;
+    PyErr_Clear();
+    return 0;
+}
+
+/* -- asking -- */
+
+/* A handle just as the template is: all that it has are slots. */
+static PyObject *cloned(PyObject *template) {
+    PyTypeObject *type = Py_TYPE(template);
+    PyObject *handle = type->tp_alloc(type, 0);
+    if (handle == NULL) return NULL;
+    for (Py_ssize_t at = sizeof(PyObject); at < type->tp_basicsize; at += sizeof(PyObject *))
+        *place_of(handle, at) = Py_XNewRef(get(template, at));
+    return handle;
+}
+
+static PyObject *handle_for(Taking *self, PyObject *frame) {
+    if (PyFrame_Check(frame) && PySet_GET_SIZE(self->askers)) {
+        PyCodeObject *code = PyFrame_GetCode((PyFrameObject *)frame);
+        int asks = PySet_Contains(self->askers, code->co_name);
+        Py_DECREF(code);
+        if (asks) return asks < 0 ? NULL : PyObject_CallOneArg(self->new_handle, frame);
+    }
+    return cloned(self->template);
+}
+
+/* The tracker's pool, the caller's reference. */
+static PyObject *pool_for(Taking *self, PyObject *thing) {
+    PyObject *known = by(thing, self->known_by);
+    PyObject *key = known == NULL ? NULL : PyLong_FromVoidPtr(known);
+    PyObject *pair = key == NULL ? NULL : PyDict_GetItemWithError(self->pools, key), *pool = NULL;
+    if (pair != NULL && PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 && refers_to(PyTuple_GET_ITEM(pair, 0), known))
+        pool = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+    else if (!PyErr_Occurred())
+        pool = PyObject_CallOneArg(self->pool_of, thing);
+    Py_XDECREF(key);
+    Py_XDECREF(known);
+    if (pool != NULL && !PyObject_TypeCheck(pool, (PyTypeObject *)self->pool_type)) {
+        PyErr_Format(PyExc_TypeError, "%s found, a pool of the tracker's expected", Py_TYPE(pool)->tp_name);
+        Py_CLEAR(pool);
+    }
+    return pool;
+}
+
+/* As PoolBook.wait_for. */
+static int begun(Taking *self, PyObject *thing, PyObject *handle) {
+    PyObject *now = now_of(swift_of(self));
+    if (now == NULL) return -1;
+    put(handle, swift_of(self)->handle_acquired_at, now);
+    PyObject *pool = pool_for(self, thing);
+    if (pool == NULL) return -1;
+    put(handle, self->handle_pool, pool);
+    return PyDict_SetItem(get(pool, self->pool_waiting), handle, Py_None);
+}
+
+/* -- holding -- */
+
+/* The reference by which a handle has its connection, the caller's; made once for a connection that goes in and out. */
+static PyObject *reference_to(Taking *self, PyObject *connection, PyObject *key) {
+    if (self->told_gone == Py_None) return PyWeakref_NewRef(connection, NULL);
+    PyObject *known = PyDict_GetItemWithError(self->refs, key);
+    if (known != NULL && refers_to(known, connection)) return Py_NewRef(known);
+    if (PyErr_Occurred()) return NULL;
+    PyObject *made = PyObject_CallFunctionObjArgs(self->ref_type, connection, self->told_gone, NULL);
+    if (made == NULL) return NULL;
+    put(made, self->ref_key, Py_NewRef(key));
+    if (PyDict_SetItem(self->refs, key, made) < 0) Py_CLEAR(made);
+    return made;
+}
+
+/* As PoolBook.enter. */
+static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *connection, PyObject *key) {
+    PyObject *reference = reference_to(self, connection, key);
+    if (reference == NULL) return -1;
+    put(handle, self->handle_connection, reference);
+    put(handle, self->handle_watch, Py_NewRef(self->book));
+    put(handle, swift_of(self)->handle_name, Py_NewRef(get(pool, self->pool_name)));
+    if (held(swift_of(self), handle) < 0) return -1;
+    if (self->told_gone != Py_None) key = get(reference, self->ref_key); /* one number in memory for each connection */
+    return PyDict_SetItem(self->handles, key, handle) < 0 ? -1 : PyDict_SetItem(get(pool, self->pool_held), handle, Py_None);
+}
+
+/* Keep a duration, in seconds. */
+static int noted_time(PyObject *times, PyObject *since, PyObject *until) {
+    if (since == NULL || until == NULL) return 0;
+    PyObject *duration = PyFloat_FromDouble(seconds(until) - seconds(since));
+    PyObject *done = duration == NULL ? NULL : PyObject_CallMethodOneArg(times, append_name, duration);
+    Py_XDECREF(duration);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* 0 where it is for PoolBook to say what that means. */
+static int got_plainly(Taking *self, PyObject *handle, PyObject *connection) {
+    if (PyDict_GET_SIZE(self->aside)) return 0;
+    PyObject *inner = by(connection, self->inside), *key = inner == NULL ? NULL : PyLong_FromVoidPtr(inner);
+    Py_XDECREF(inner);
+    if (key == NULL) return -1;
+    int done = self->inside == Py_None ? 0 : PyDict_Contains(self->handles, key);
+    if (done == 0) {
+        PyObject *pool = get(handle, self->handle_pool), *since = Py_XNewRef(get(handle, swift_of(self)->handle_acquired_at));
+        done = left(pool, self->pool_waiting, handle);
+        if (done == 0) done = entered(self, handle, pool, connection, key);
+        if (done == 0) done = noted_time(get(pool, self->pool_waits), since, get(handle, swift_of(self)->handle_acquired_at));
+        Py_XDECREF(since);
+        done = done < 0 ? -1 : 1;
+    } else if (done > 0) {
+        done = 0;
+    }
+    Py_DECREF(key);
+    return done;
+}
+
+/* -- giving back -- */
+
+/* As PoolBook._end. */
+static int over(Taking *self, PyObject *handle) {
+    PyObject *pool = get(handle, self->handle_pool);
+    if (left(pool, self->pool_held, handle) < 0) return -1;
+    put(handle, self->handle_connection, Py_NewRef(Py_None));
+    if (gave_back(swift_of(self), handle) < 0) return -1;
+    return noted_time(get(pool, self->pool_uses), get(handle, swift_of(self)->handle_acquired_at), get(handle, swift_of(self)->handle_released_at));
+}
+
+/* Whether a handle's connection is there. */
+static int is_there(Taking *self, PyObject *handle) {
+    PyObject *reference = get(handle, self->handle_connection);
+    PyObject *found = reference != NULL && PyWeakref_Check(reference) ? referred(reference) : NULL;
+    Py_XDECREF(found);
+    return found != NULL;
+}
+
+/* The handle of what is given back, which is forgotten: 1 with a reference, 0 where there is none, or where `alive` is
+   asked for and what it was taken for is gone; -1 with an exception. */
+static int taken_out(Taking *self, PyObject *connection, int alive, PyObject **handle) {
+    PyObject *key = PyLong_FromVoidPtr(connection);
+    if (key == NULL) return -1;
+    *handle = PyDict_GetItemWithError(self->handles, key);
+    int done = *handle == NULL ? (PyErr_Occurred() ? -1 : 0) : is_connections(self, *handle) ? !alive || is_there(self, *handle) : -1;
+    if (done > 0) {
+        Py_INCREF(*handle);
+        if (PyDict_DelItem(self->handles, key) < 0) {
+            Py_CLEAR(*handle);
+            done = -1;
+        }
+    }
+    Py_DECREF(key);
+    return done;
+}
+#endif

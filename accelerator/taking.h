@@ -1,0 +1,181 @@
+/* PoolBook's own methods in C, each under the name it has there; none lets a failure of ours out. */
+#ifndef TAKING_H
+#define TAKING_H
+
+#include "pooling.h"
+
+static int taking_arguments(Taking *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
+    if (found != expected) {
+        PyErr_Format(PyExc_TypeError, "%s: %zd arguments found, %zd expected", name, found, expected);
+        return 0;
+    }
+    if (self->failed != NULL) return whole(swift_of(self));
+    PyErr_SetString(PyExc_RuntimeError, "called while it is being collected");
+    return 0;
+}
+
+static PyObject *taking_begin(Taking *self, PyObject *const *args, Py_ssize_t count) {
+    if (!taking_arguments(self, "begin", count, 2)) return NULL;
+    PyObject *handle = handle_for(self, args[1]);
+    int done = handle == NULL || !is_connections(self, handle) ? -1 : located(swift_of(self), handle, args[1]);
+    if (done > 0) done = begun(self, args[0], handle) < 0 ? -1 : 1;
+    if (done > 0) return handle;
+    Py_XDECREF(handle);
+    return done == 0 ? Py_NewRef(Py_None) : taking_failed(self, "wait");
+}
+
+static PyObject *taking_wait_for(Taking *self, PyObject *const *args, Py_ssize_t count) {
+    if (!taking_arguments(self, "wait_for", count, 2)) return NULL;
+    if (args[1] == Py_None) Py_RETURN_NONE;
+    if (!is_connections(self, args[1]) || begun(self, args[0], args[1]) < 0) return taking_failed(self, "wait");
+    return Py_NewRef(args[1]);
+}
+
+static PyObject *taking_got(Taking *self, PyObject *const *args, Py_ssize_t count) {
+    if (!taking_arguments(self, "got", count, 2)) return NULL;
+    if (args[0] == Py_None) Py_RETURN_NONE;
+    int done = is_connections(self, args[0]) ? got_plainly(self, args[0], args[1]) : -1;
+    if (done > 0) Py_RETURN_NONE;
+    return done < 0 ? taking_failed(self, "acquire") : PyObject_CallFunctionObjArgs(self->got, args[0], args[1], NULL);
+}
+
+static PyObject *taking_gave_back(Taking *self, PyObject *connection) {
+    if (!taking_arguments(self, "gave_back", 1, 1)) return NULL;
+    if (PyDict_GET_SIZE(self->aside)) return PyObject_CallOneArg(self->gave_back, connection);
+    PyObject *handle = NULL;
+    int done = taken_out(self, connection, 0, &handle);
+    if (done > 0) {
+        done = over(self, handle);
+        Py_DECREF(handle);
+    }
+    return done < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
+}
+
+/* An event: the connection comes first, and whatever else there is. */
+static PyObject *taking_ended(Taking *self, PyObject *const *args, Py_ssize_t count) {
+    if (!taking_arguments(self, "ended", count > 0, 1)) return NULL;
+    PyObject *handle = NULL;
+    int done = taken_out(self, args[0], 1, &handle);
+    if (done == 0) return PyObject_Vectorcall(self->ended, args, count, NULL);
+    if (done > 0) {
+        done = over(self, handle);
+        Py_DECREF(handle);
+    }
+    return done < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
+}
+
+/* Count a use; 1 where who uses it is to be looked at. */
+static int used(Taking *self, PyObject *handle) {
+    Swift *swift = swift_of(self);
+    if (count_up(handle, self->handle_uses) < 0) return -1;
+    PyObject *since = get(handle, swift->handle_acquired_at);
+    if (since == NULL || get(handle, swift->handle_shared) == Py_True) return 0;
+    PyObject *now = now_of(swift);
+    double brief = 0;
+    int done = now == NULL || brief_of(swift, &brief) < 0 ? -1 : seconds(now) - seconds(since) >= brief;
+    Py_XDECREF(now);
+    return PyErr_Occurred() ? -1 : done;
+}
+
+/* Returns whether there is a handle. */
+static PyObject *taking_note_use(Taking *self, PyObject *connection) {
+    if (!taking_arguments(self, "note_use", 1, 1)) return NULL;
+    PyObject *key = PyLong_FromVoidPtr(connection);
+    PyObject *handle = key == NULL ? NULL : PyDict_GetItemWithError(self->handles, key);
+    Py_XDECREF(key);
+    if (handle == NULL) return PyErr_Occurred() ? taking_failed(self, "use") : Py_NewRef(Py_False);
+    if (self->handle_uses < 0 || !PyObject_TypeCheck(handle, Py_TYPE(self->template))) {
+        PyErr_Format(PyExc_TypeError, "%s found, a handle that counts its uses expected", Py_TYPE(handle)->tp_name);
+        return taking_failed(self, "use");
+    }
+    Py_INCREF(handle);
+    int done = used(self, handle);
+    PyObject *told = done > 0 ? PyObject_CallOneArg(self->use, handle) : NULL;
+    Py_DECREF(handle);
+    if (done < 0 || (done > 0 && told == NULL)) return taking_failed(self, "use");
+    Py_XDECREF(told);
+    Py_RETURN_TRUE;
+}
+
+/* -- one object for each PoolBook -- */
+
+static int is_plain_type(PyTypeObject *type) {
+    if (type->tp_itemsize == 0 && type->tp_dictoffset == 0 && type->tp_weaklistoffset == 0) return 1;
+    PyErr_Format(PyExc_TypeError, "%s has more than slots, as was not expected", type->tp_name);
+    return 0;
+}
+
+static int taking_slots(Taking *self) {
+    PyTypeObject *type = (PyTypeObject *)self->handle_type;
+#define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
+    TAKING_SLOTS(SLOT)
+#undef SLOT
+    type = (PyTypeObject *)self->pool_type;
+#define SLOT(name) if ((self->pool_##name = slot(type, #name)) < 0) return -1;
+    POOL_SLOTS(SLOT)
+#undef SLOT
+    type = Py_TYPE(self->template);
+    PyObject *uses = PyObject_HasAttrString((PyObject *)type, "uses") ? Py_None : NULL;
+    if ((self->handle_uses = uses == NULL ? -1 : slot(type, "uses")) < 0 && uses != NULL) return -1;
+    return (self->ref_key = slot((PyTypeObject *)self->ref_type, "key")) < 0 ? -1 : 0;
+}
+
+static int taking_fill(Taking *self, PyObject *parts) {
+#define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
+    TAKING_PARTS(PART)
+#undef PART
+    if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !PyDict_Check(self->handles) || !PyDict_Check(self->refs) ||
+        !PyDict_Check(self->pools) || !PyDict_Check(self->aside) || !PyAnySet_Check(self->askers) || !PyType_Check(self->pool_type) ||
+        !PyType_Check(self->handle_type) || !PyType_Check(self->ref_type)) {
+        PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
+        return -1;
+    }
+    return is_connections(self, self->template) && is_plain_type(Py_TYPE(self->template)) ? taking_slots(self) : -1;
+}
+
+static int taking_traverse(Taking *self, visitproc visit, void *arg) {
+#define PART(name) Py_VISIT(self->name);
+    TAKING_PARTS(PART)
+#undef PART
+    return 0;
+}
+
+static int taking_clear(Taking *self) {
+    Py_CLEAR(self->failed); /* first: its methods ask for it */
+#define PART(name) Py_CLEAR(self->name);
+    TAKING_PARTS(PART)
+#undef PART
+    return 0;
+}
+
+static void taking_dealloc(Taking *self) {
+    PyObject_GC_UnTrack(self);
+    taking_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *taking_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
+    return of_parts(type, args, parts, (Fill)taking_fill);
+}
+
+#define TAKES(name) {#name, (PyCFunction)(void (*)(void))taking_##name, METH_FASTCALL, NULL}
+static PyMethodDef taking_methods[] = {
+    TAKES(begin), TAKES(wait_for), TAKES(got), TAKES(ended),
+    {"gave_back", (PyCFunction)taking_gave_back, METH_O, NULL},
+    {"note_use", (PyCFunction)taking_note_use, METH_O, NULL},
+    {NULL},
+};
+
+static PyTypeObject Taking_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Taking",
+    .tp_doc = "What a PoolBook does for each connection that is taken and given back.",
+    .tp_basicsize = sizeof(Taking),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = taking_new,
+    .tp_traverse = (traverseproc)taking_traverse,
+    .tp_clear = (inquiry)taking_clear,
+    .tp_dealloc = (destructor)taking_dealloc,
+    .tp_methods = taking_methods,
+};
+#endif
