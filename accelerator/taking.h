@@ -14,10 +14,25 @@ static int taking_arguments(Taking *self, const char *name, Py_ssize_t found, Py
     return 0;
 }
 
+/* A handle that is located, the caller's reference: 1 with one, 0 where it is telemetry that asks, -1 with an exception. */
+static int asked(Taking *self, PyObject *frame, PyObject **handle) {
+    *handle = handle_for(self, frame);
+    int done = *handle == NULL || !is_connections(self, *handle) ? -1 : located(swift_of(self), *handle, frame);
+    if (done <= 0) Py_CLEAR(*handle);
+    return done;
+}
+
+static PyObject *taking_ask(Taking *self, PyObject *frame) {
+    if (!taking_arguments(self, "ask", 1, 1)) return NULL;
+    PyObject *handle;
+    int done = asked(self, frame, &handle);
+    return done > 0 ? handle : done == 0 ? Py_NewRef(Py_None) : taking_failed(self, "ask");
+}
+
 static PyObject *taking_begin(Taking *self, PyObject *const *args, Py_ssize_t count) {
     if (!taking_arguments(self, "begin", count, 2)) return NULL;
-    PyObject *handle = handle_for(self, args[1]);
-    int done = handle == NULL || !is_connections(self, handle) ? -1 : located(swift_of(self), handle, args[1]);
+    PyObject *handle;
+    int done = asked(self, args[1], &handle);
     if (done > 0) done = begun(self, args[0], handle) < 0 ? -1 : 1;
     if (done > 0) return handle;
     Py_XDECREF(handle);
@@ -161,6 +176,7 @@ static PyObject *taking_new(PyTypeObject *type, PyObject *args, PyObject *parts)
 #define TAKES(name) {#name, (PyCFunction)(void (*)(void))taking_##name, METH_FASTCALL, NULL}
 static PyMethodDef taking_methods[] = {
     TAKES(begin), TAKES(wait_for), TAKES(got), TAKES(ended),
+    {"ask", (PyCFunction)taking_ask, METH_O, NULL},
     {"gave_back", (PyCFunction)taking_gave_back, METH_O, NULL},
     {"note_use", (PyCFunction)taking_note_use, METH_O, NULL},
     {NULL},

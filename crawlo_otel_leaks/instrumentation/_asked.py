@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 
 
-def asked(watch: PoolWatch, frame: FrameType) -> ConnectionHandle | None:
-    """Note who is asking; None if it is telemetry, or if that is a failure of ours."""
-    handle = watch.new_handle(frame)
-    try:
-        return handle if watch.tracker.locate(handle, frame) is not None else None
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-        watch.tracker.fail(f"{type(watch).__name__} ask", error)
-        return None
-
-
 class Asked(Waiting):
     """A wait that belongs to whoever called, whichever task awaits: `wait_for` up to 3.11 makes one for it."""
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
+from crawlo_otel_leaks.instrumentation._asked import Asked, awaited
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle, kept_by_another
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
@@ -16,7 +16,6 @@ from crawlo_otel_leaks.pool import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
 
     from crawlo_otel_leaks.pool import Pool
     from crawlo_otel_leaks.runtime import Runtime
@@ -82,10 +81,6 @@ class MySQLWatch(PoolWatch):
         handle.uses = 0
         super().enter(pool, connection, handle)
 
-    def asked(self, frame: FrameType) -> ConnectionHandle | None:
-        """Note who is asking for a connection."""
-        return asked(self, frame)
-
     def command(self, connection: Any) -> None:
         """Count a command."""
         handle = self._handles.get(id(connection))
@@ -109,7 +104,7 @@ class AsyncPools(MySQLWatch):
 
     def acquire(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of the method that returns a coroutine for a connection."""
-        wait = Asked(self, pool, self.asked(sys._getframe(1)))  # noqa: SLF001
+        wait = Asked(self, pool, self.ask(sys._getframe(1)))  # noqa: SLF001
         return awaited(wrapped, wait, args, kwargs)
 
     async def fill(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -152,7 +147,7 @@ class AsyncConnects(MySQLWatch, ConnectWatch):
             return self._of_pools.create_async(wrapped, pool, args, kwargs)
         if kept_by_another(frame):
             return wrapped(*args, **kwargs)
-        return awaited(wrapped, Asked(self, (args, kwargs), self.asked(frame)), args, kwargs)
+        return awaited(wrapped, Asked(self, (args, kwargs), self.ask(frame)), args, kwargs)
 
     async def ensure_closed(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of the coroutine that closes; cancelled, it may leave it open."""

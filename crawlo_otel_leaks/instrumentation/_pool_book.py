@@ -149,13 +149,16 @@ class PoolBook:
 
     def begin(self, thing: Any, frame: FrameType) -> ConnectionHandle | None:
         """Begin to wait for a connection; None if it is telemetry that asks. Raise nothing, as all that follows."""
+        return self.wait_for(thing, self.ask(frame))
+
+    def ask(self, frame: FrameType) -> ConnectionHandle | None:
+        """Note who is asking; None if it is telemetry."""
         try:
             handle = self.new_handle(frame)
-            located = self.tracker.locate(handle, frame)
+            return None if self.tracker.locate(handle, frame) is None else handle
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
             self.failed("ask", error)
             return None
-        return None if located is None else self.wait_for(thing, handle)
 
     def wait_for(self, thing: Any, handle: ConnectionHandle | None) -> ConnectionHandle | None:
         """Begin to wait, with a handle that was located before; until it is held, it says since when."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
+from crawlo_otel_leaks.instrumentation._asked import Asked, awaited
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._connections import ConnectWatch, OpenHandle, kept_by_another
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
@@ -93,7 +93,7 @@ class PostgresConnections(PostgresWatch, ConnectWatch):
         frame = sys._getframe(1)  # noqa: SLF001
         if kept_by_another(frame):
             return wrapped(*args, **kwargs)
-        return awaited(wrapped, Asked(self, (args, kwargs), asked(self, frame)), args, kwargs)
+        return awaited(wrapped, Asked(self, (args, kwargs), self.ask(frame)), args, kwargs)
 
     def drop(self, wrapped: Wrapped, connection: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of `__del__`."""

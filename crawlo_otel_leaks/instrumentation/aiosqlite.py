@@ -75,7 +75,7 @@ class AiosqliteWatch(ConnectWatch):
 
     # -- wrappers -----------------------------------------------------------------------------------------
 
-    def ask(self, wrapped: Any, instance: object, args: Arguments, kwargs: Keywords) -> Any:
+    def call(self, wrapped: Any, instance: object, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of `connect`, which opens nothing yet."""
         del instance
         connection = wrapped(*args, **kwargs)
@@ -139,6 +139,6 @@ class AiosqliteInstrumentor(Instrumentor):
             Point("aiosqlite", f"{connection}.stop", watch.close, optional=True),
             Point("aiosqlite", f"{connection}._execute", watch.execute, "connection"),
             Point("aiosqlite", f"{connection}._connect", watch.open, "connection"),
-            Point("aiosqlite", "connect", watch.ask, "connection"),
-            Point("aiosqlite", "core.connect", watch.ask, "connection"),
+            Point("aiosqlite", "connect", watch.call, "connection"),
+            Point("aiosqlite", "core.connect", watch.call, "connection"),
         ]

@@ -34,17 +34,17 @@ class AsyncmyPools(_mysql.AsyncPools):
         if not hasattr(answer, "_coro"):  # else it has begun, as it does in older releases
             # By its id, which another answer may have later: it takes no weak reference.
             self._answers.pop(id(answer), None)
-            self._answers[id(answer)] = type(answer), super().asked(sys._getframe(1))  # noqa: SLF001
+            self._answers[id(answer)] = type(answer), super().ask(sys._getframe(1))  # noqa: SLF001
             if len(self._answers) > KEPT:
                 self._answers.pop(next(iter(self._answers)), None)
         return answer
 
-    def asked(self, frame: FrameType) -> ConnectionHandle | None:
+    def ask(self, frame: FrameType) -> ConnectionHandle | None:
         """Return who called; a task that runs nothing but an answer has no frames that name anybody."""
         task = running_task()
         answer = task.get_coro() if task else None
         kind, asked = self._answers.get(id(answer), (None, None))
-        return asked if type(answer) is kind else super().asked(frame)
+        return asked if type(answer) is kind else super().ask(frame)
 
 
 class AsyncmyInstrumentor(Instrumentor):

@@ -9,7 +9,6 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from crawlo_otel_leaks.instrumentation._asked import asked
 from crawlo_otel_leaks.instrumentation._postgres import (
     OpenedHandle,
     PooledHandle,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
-_asked: Final[ContextVar[Handle | None]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
+_asked: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
 """Where `Pool.acquire` was called: what awaits it may be a task of asyncio's own, in which nobody's code runs."""
 _waiting: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_asyncpg_waiting", default=None)
 """Who waits, for the holder that is acquired below; a ContextVar, because that may happen in an inner task."""
@@ -65,7 +64,7 @@ class AsyncpgPools(PostgresWatch):
 
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
-        self.quicken("wait_for", "got", "gave_back", "note_use", known_by="_queue")
+        self.quicken("ask", "wait_for", "got", "gave_back", "note_use", known_by="_queue")
 
     def name(self, pool: Any) -> str:
         """Return `host:port/database`."""
@@ -85,12 +84,12 @@ class AsyncpgPools(PostgresWatch):
         """Return how many queries it has run."""
         return _queries(connection)
 
-    def ask(self, original: Wrapped, live: list[bool]) -> Wrapped:
+    def call(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Return what stands for `Pool.acquire`, which only makes something to await."""
 
         def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if live:
-                _asked.set(asked(self, sys._getframe(1)))
+                _asked.set(self.ask(sys._getframe(1)))
             return original(pool, *args, **kwargs)
 
         return acquire
@@ -143,7 +142,9 @@ class AsyncpgPools(PostgresWatch):
         _asked.set(None)
         if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
             return super().begin(thing, frame)
-        handle = _Pooled(origin.kind)  # of its own: `gather` may await several that were asked for in one context
+        if not hasattr(origin, "pool"):
+            return self.wait_for(thing, origin)
+        handle = _Pooled(origin.kind)  # of its own: `gather` awaits several that were asked for in one context
         self.tracker.move(handle, origin)
         return self.wait_for(thing, handle)
 
@@ -209,7 +210,7 @@ class AsyncpgInstrumentor(Instrumentor):
             Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool", direct=True),
             Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool", direct=True),
             Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool", direct=True),
-            Point("asyncpg.pool", "Pool.acquire", pools.ask, "pool", direct=True),
+            Point("asyncpg.pool", "Pool.acquire", pools.call, "pool", direct=True),
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
             Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from crawlo_otel_leaks.instrumentation._asked import Asked, asked
+from crawlo_otel_leaks.instrumentation._asked import Asked
 from crawlo_otel_leaks.instrumentation._connections import kept_by_another
 from crawlo_otel_leaks.instrumentation._postgres import OpenedHandle, PostgresConnections
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
@@ -51,7 +51,7 @@ class PsycopgConnections(PostgresConnections):
         del instance
         frame = sys._getframe(1)  # noqa: SLF001
         steps = wrapped(*args, **kwargs)
-        return steps if kept_by_another(frame) else _opening(steps, Asked(self, (args, kwargs), asked(self, frame)))
+        return steps if kept_by_another(frame) else _opening(steps, Asked(self, (args, kwargs), self.ask(frame)))
 
 
 def _opening(steps: Generator[Any, Any, Any], wait: Asked) -> Generator[Any, Any, Any]:

@@ -6,7 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from crawlo_otel_leaks.instrumentation._asked import Asked, asked, awaited
+from crawlo_otel_leaks.instrumentation._asked import Asked, awaited
 from crawlo_otel_leaks.instrumentation._postgres import PooledHandle, PostgresWatch, target
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.pool import Limits
@@ -37,7 +37,7 @@ class PsycopgPools(PostgresWatch):
 
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
-        self.quicken("begin", "wait_for", "got", "gave_back", "note_use")
+        self.quicken("ask", "begin", "wait_for", "got", "gave_back", "note_use")
 
     def name(self, pool: Any) -> str:
         """Return the program's own name, else `host:port/database` where that is not for a function to say."""
@@ -68,7 +68,7 @@ class PsycopgPools(PostgresWatch):
 
     def getconn_later(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a method that returns a coroutine for a connection."""
-        wait = Asked(self, pool, asked(self, sys._getframe(1)))  # noqa: SLF001
+        wait = Asked(self, pool, self.ask(sys._getframe(1)))  # noqa: SLF001
         return awaited(wrapped, wait, args, kwargs)
 
     def putconn(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:

@@ -7,7 +7,6 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.instrumentation._asked import asked
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
@@ -134,7 +133,7 @@ class MongoWatch(PoolWatch):
         """Stand in front of motor's function that runs an operation in a helper thread, in a copy of the context."""
         del instance
         context = copy_context()
-        context.run(_asker.set, asked(self, sys._getframe(1)))  # noqa: SLF001
+        context.run(_asker.set, self.ask(sys._getframe(1)))  # noqa: SLF001
         return context.run(wrapped, *args, **kwargs)
 
     # -- bookkeeping ------------------------------------------------------------------------------------
