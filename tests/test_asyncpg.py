@@ -102,6 +102,21 @@ def test_who_asked_is_found_though_a_task_of_asyncios_own_awaits(rig, how):
     asyncio.run(main())
 
 
+def test_several_that_are_awaited_together_are_held_each(rig):
+    async def asks(pool):
+        return await asyncio.gather(pool.acquire(), pool.acquire())
+
+    async def main():
+        async with a_pool() as pool:
+            kept = await asks(pool)
+            assert [handle.site.frames[0][0] for handle in rig.held] == [asks.__code__] * 2
+            for connection in kept:
+                await pool.release(connection)
+            assert rig.held == []
+
+    asyncio.run(main())
+
+
 def test_one_given_to_another_task_belongs_to_who_asked_and_may_be_released_by_anyone(rig):
     async def main():
         async with a_pool() as pool:

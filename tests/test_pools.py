@@ -59,9 +59,27 @@ class Watch(PoolWatch):
         return connection.busy
 
 
+IN_C = ("ask", "begin", "wait_for", "got", "gave_back")
+
+
+@pytest.fixture(params=["python", "c"])
+def make(rig, request):
+    """Makes watches, of either kind."""
+    if request.param == "c" and rig.runtime.tracker.accelerator is None:
+        pytest.skip("crawlo-otel-leaks-accelerator is not installed: make accelerator")
+
+    def made(kind=Watch):
+        watch = kind(rig.runtime)
+        if request.param == "c":
+            watch.quicken(*IN_C)
+        return watch
+
+    return made
+
+
 @pytest.fixture
-def watch(rig):
-    return Watch(rig.runtime)
+def watch(make):
+    return make()
 
 
 def get(watch, pool):
@@ -257,16 +275,48 @@ def test_an_empty_hand_and_a_limitless_pool_are_told_too():
     assert "crawlo.pool.limit" not in told.attributes()
 
 
-def test_a_failure_of_ours_leaves_the_host_alone(rig, watch):
+def test_a_failure_of_ours_leaves_the_host_alone(rig, make, caplog):
     class Broken(Watch):
         def name(self, pool):
             raise RuntimeError("another release of the library")
 
-    broken, pool = Broken(rig.runtime), LibraryPool(1)
+    broken, pool = make(Broken), LibraryPool(1)
     connection = get(broken, pool)
     put(broken, pool, connection)
+    assert "Broken wait failed and goes on without tracking: RuntimeError('another release" in caplog.text
     assert rig.runtime.tracker.errors == 1
     rig.runtime.tracker.errors = 0
+
+
+def test_what_a_failure_of_ours_leaves_half_done_is_not_held(rig, make):
+    watch, pool = make(), LibraryPool(1)
+    kept, rig.runtime.tracker.clock = rig.runtime.tracker.clock, lambda: 1 / 0
+    connection = get(watch, pool)
+    rig.runtime.tracker.clock = kept
+    put(watch, pool, connection)
+    assert (rig.held, rig.runtime.tracker.errors) == ([], 1)
+    rig.runtime.tracker.errors = 0
+
+
+def test_what_takes_no_weak_reference_is_told_and_not_watched(rig, make):
+    watch, pool = make(), LibraryPool(1)
+    pool.idle = [7]
+    put(watch, pool, get(watch, pool))
+    (known,) = rig.runtime.pools
+    assert (rig.held, len(known.waiting), rig.runtime.tracker.errors) == ([], 0, 1)
+    rig.runtime.tracker.errors = 0
+
+
+def test_a_pool_at_the_place_of_one_that_is_gone_is_another(rig, make):
+    watch, seen = make(), set()
+    for size in range(1, 100):
+        pool = LibraryPool(size)
+        seen.add(id(pool))
+        put(watch, pool, get(watch, pool))
+        (known,) = rig.runtime.pools
+        assert known.read().max == size
+        del pool
+    assert len(seen) < 99, "none was at the place of another"
 
 
 def test_telemetrys_own_connections_are_not_watched(rig, watch):

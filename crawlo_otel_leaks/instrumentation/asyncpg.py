@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
-_asked: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
+_asked: Final[ContextVar[Any]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
 """Where `Pool.acquire` was called: what awaits it may be a task of asyncio's own, in which nobody's code runs."""
 _waiting: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_asyncpg_waiting", default=None)
 """Who waits, for the holder that is acquired below; a ContextVar, because that may happen in an inner task."""
@@ -41,7 +41,11 @@ _waiting: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_
 class _Pooled(PooledHandle):
     """A pool's connection. The program's own object is the proxy around it, which takes no weak reference."""
 
-    __slots__ = ()
+    __slots__ = ("waits",)
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        super().__init__(kind, name)
+        self.waits = False
 
     def referent(self) -> object | None:
         """Return the proxy, which the connection names while it is out."""
@@ -108,7 +112,8 @@ class AsyncpgPools(PostgresWatch):
                 self.waited(pool, handle, error)
                 raise
             finally:
-                _waiting.set(before)  # not reset(): whoever closes the coroutine may do so elsewhere
+                if _waiting.get() is not before:
+                    _waiting.set(before)  # not reset(): whoever closes the coroutine may do so elsewhere
             self.waited(pool, handle, None)
             return connection
 
@@ -142,11 +147,12 @@ class AsyncpgPools(PostgresWatch):
         _asked.set(None)
         if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
             return super().begin(thing, frame)
-        if not hasattr(origin, "pool"):
-            return self.wait_for(thing, origin)
-        handle = _Pooled(origin.kind)  # of its own: `gather` awaits several that were asked for in one context
-        self.tracker.move(handle, origin)
-        return self.wait_for(thing, handle)
+        if origin.waits:  # `gather` awaits several that were asked for in one context
+            handle = _Pooled(origin.kind)
+            self.tracker.move(handle, origin)
+            return self.wait_for(thing, handle)
+        origin.waits = True
+        return self.wait_for(thing, origin)
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a proxy, or of the connection in it."""
