@@ -66,6 +66,11 @@ static PyObject *taking_gave_back(Taking *self, PyObject *connection) {
     return done < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
 }
 
+static PyObject *taking_end(Taking *self, PyObject *handle) {
+    if (!taking_arguments(self, "_end", 1, 1)) return NULL;
+    return !is_connections(self, handle) || over(self, handle) < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
+}
+
 /* An event: the connection comes first, and whatever else there is. */
 static PyObject *taking_ended(Taking *self, PyObject *const *args, Py_ssize_t count) {
     if (!taking_arguments(self, "ended", count > 0, 1)) return NULL;
@@ -178,6 +183,7 @@ static PyMethodDef taking_methods[] = {
     TAKES(begin), TAKES(wait_for), TAKES(got), TAKES(ended),
     {"ask", (PyCFunction)taking_ask, METH_O, NULL},
     {"gave_back", (PyCFunction)taking_gave_back, METH_O, NULL},
+    {"_end", (PyCFunction)taking_end, METH_O, NULL},
     {"note_use", (PyCFunction)taking_note_use, METH_O, NULL},
     {NULL},
 };

@@ -43,6 +43,10 @@ class Watch(PoolWatch):
 
     kind = semconv.DB_CONNECTION
 
+    def __init__(self, running: runtime.Runtime) -> None:
+        super().__init__(running)
+        self.quicken("ask", "begin", "wait_for", "got", "gave_back", "_end")
+
     def name(self, pool: Any) -> str:  # noqa: ANN401  (as the base has it)
         """Return a name."""
         del pool

@@ -84,7 +84,7 @@ class RedisWatch(PoolWatch):
         self._made = made
         """When each connection that is being opened was begun. `data`, the plain dictionary within, is quick to ask."""
 
-        self.quicken("begin", "got", "gave_back", askers=_KEEPERS, aside=made.data, known_by=self.known_by)
+        self.quicken("begin", "got", "gave_back", "_end", askers=_KEEPERS, aside=made.data, known_by=self.known_by)
 
     def name(self, pool: Any) -> str:
         """Return `host:port/db`, or the socket's path; of a sentinel's pool, its service."""

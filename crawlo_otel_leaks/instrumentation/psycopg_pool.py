@@ -37,7 +37,7 @@ class PsycopgPools(PostgresWatch):
 
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
-        self.quicken("ask", "begin", "wait_for", "got", "gave_back", "note_use")
+        self.quicken("ask", "begin", "wait_for", "got", "gave_back", "_end", "note_use")
 
     def name(self, pool: Any) -> str:
         """Return the program's own name, else `host:port/database` where that is not for a function to say."""
