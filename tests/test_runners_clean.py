@@ -103,7 +103,7 @@ async def handle():
 async def main():
     for _ in range(2):
         await asyncio.create_task(handle())
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.5)
     stop.set()
 
 stop = threading.Event()

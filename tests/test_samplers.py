@@ -30,7 +30,7 @@ MATRIX = """
 
     async def main():
         kept = await asyncio.create_task(hold_in_task())
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1)
         kept[0].close()
 
     if "{how}" == "task":
@@ -38,10 +38,10 @@ MATRIX = """
     elif "{how}" == "open":
         with tracer.start_as_current_span("acquiring"):
             drop()
-            time.sleep(0.4)
+            time.sleep(1)
     else:
         kept = hold()
-        time.sleep(0.4)
+        time.sleep(1)
         kept[0].close()
 """
 SAMPLED = {"always_on": "", "parentbased_always_on": ""}
