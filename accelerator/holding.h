@@ -22,7 +22,7 @@ static int is_ignored(Swift *self, PyObject *context) {
     if (suppressed == NULL && PyErr_Occurred()) return -1;
     int ignored = suppressed == NULL ? 0 : PyObject_IsTrue(suppressed);
     if (ignored) return ignored;
-    PyObject *closed = PyObject_GetAttr(self->tracker, closed_name);
+    PyObject *closed = term(self, self->tracker_closed);
     if (closed == NULL) return -1;
     ignored = PyObject_IsTrue(closed);
     Py_DECREF(closed);
@@ -30,14 +30,14 @@ static int is_ignored(Swift *self, PyObject *context) {
 }
 
 static int ignore(Swift *self) {
-    PyObject *ignored = PyObject_GetAttr(self->tracker, ignored_name);
+    PyObject *ignored = term(self, self->tracker_ignored);
     if (ignored == NULL) return -1;
     PyObject *one = PyLong_FromLong(1), *more = one == NULL ? NULL : PyNumber_Add(ignored, one);
-    int done = more == NULL ? -1 : PyObject_SetAttr(self->tracker, ignored_name, more);
     Py_DECREF(ignored);
     Py_XDECREF(one);
-    Py_XDECREF(more);
-    return done;
+    if (more == NULL) return -1;
+    put(self->tracker, self->tracker_ignored, more);
+    return 0;
 }
 
 /* As owner.this_span: the caller's reference. */
@@ -127,14 +127,14 @@ static int located(Swift *self, PyObject *handle, PyObject *frame) {
 
 /* What the tracker's clock says; it is asked for each time, because a test may change it. */
 static PyObject *now_of(Swift *self) {
-    PyObject *clock = PyObject_GetAttr(self->tracker, clock_name);
+    PyObject *clock = term(self, self->tracker_clock);
     PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
     Py_XDECREF(clock);
     return now;
 }
 
 static int brief_of(Swift *self, double *brief) {
-    PyObject *value = PyObject_GetAttr(self->tracker, brief_name);
+    PyObject *value = term(self, self->tracker_brief);
     if (value == NULL) return -1;
     *brief = PyFloat_AsDouble(value);
     Py_DECREF(value);

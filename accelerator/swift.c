@@ -67,6 +67,10 @@ static int find_slots(Swift *self) {
 #define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
+    type = Py_TYPE(self->tracker);
+#define SLOT(name) if ((self->tracker_##name = slot(type, #name)) < 0) return -1;
+    TRACKER_SLOTS(SLOT)
+#undef SLOT
     type = (PyTypeObject *)self->site_type;
 #define SLOT(name) if ((self->site_##name = slot(type, #name)) < 0) return -1;
     SITE_SLOTS(SLOT)
@@ -146,8 +150,8 @@ static PyTypeObject Swift_Type = {
 
 static int make_names(void) {
 #define NAME(variable, text) if ((variable = PyUnicode_InternFromString(text)) == NULL) return -1;
-    NAME(closed_name, "closed") NAME(ignored_name, "ignored") NAME(classify_name, "_classify") NAME(at_name, "at")
-    NAME(get_name_name, "get_name") NAME(append_name, "append") NAME(owner_name, "owner") NAME(clock_name, "clock") NAME(brief_name, "brief")
+    NAME(classify_name, "_classify") NAME(at_name, "at")
+    NAME(get_name_name, "get_name") NAME(append_name, "append") NAME(owner_name, "owner")
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
     NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")

@@ -17,6 +17,8 @@
     SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
     SLOT(process) SLOT(shared) SLOT(part_of) SLOT(acquired_at) SLOT(released_at)
 
+#define TRACKER_SLOTS(SLOT) SLOT(brief) SLOT(clock) SLOT(closed) SLOT(ignored)
+
 #define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
 
 typedef struct {
@@ -29,14 +31,16 @@ typedef struct {
 #define SLOT(name) Py_ssize_t handle_##name;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
+#define SLOT(name) Py_ssize_t tracker_##name;
+    TRACKER_SLOTS(SLOT)
+#undef SLOT
 #define SLOT(name) Py_ssize_t site_##name;
     SITE_SLOTS(SLOT)
 #undef SLOT
     Py_ssize_t holds_brief;
 } Swift;
 
-static PyObject *closed_name, *ignored_name, *classify_name, *at_name, *get_name_name, *append_name,
-    *owner_name, *clock_name, *brief_name;
+static PyObject *classify_name, *at_name, *get_name_name, *append_name, *owner_name;
 
 static PyTypeObject Swift_Type;
 
@@ -65,6 +69,13 @@ static inline PyObject *of_parts(PyTypeObject *type, PyObject *args, PyObject *p
     PyObject *self = type->tp_alloc(type, 0);
     if (self != NULL && fill(self, parts) < 0) Py_CLEAR(self);
     return self;
+}
+
+/* One of the tracker's terms, the caller's reference: another may take its place while it is used. */
+static inline PyObject *term(Swift *self, Py_ssize_t offset) {
+    PyObject *found = get(self->tracker, offset);
+    if (found == NULL) PyErr_SetString(PyExc_TypeError, "a tracker that is complete expected");
+    return Py_XNewRef(found);
 }
 
 static inline int is_handle(Swift *self, PyObject *thing) {

@@ -51,7 +51,17 @@ class Accelerator(NamedTuple):
     """Makes what records a pool's connections."""
 
 
-class Tracker:
+class Terms:
+    """What acquiring and releasing go by. These are slots, which the accelerator reads where they lie."""
+
+    __slots__ = ("brief", "clock", "closed", "ignored")
+    brief: float
+    clock: Callable[[], float]
+    closed: bool
+    ignored: int
+
+
+class Tracker(Terms):
     """Who holds what. Every method may be called from any thread, from finalizers too.
 
     Plain dict and deque operations are atomic under the interpreter lock; that is all the
