@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.process import Descriptor, ProcessSnapshot
     from crawlo_otel_leaks.tracker import Tracker
 
-MOMENT: Final = 0.02
+MOMENT: Final = 0.1
 """Seconds until what nothing explains is looked at again: who reads a file may have to wait for a processor."""
 INTERVAL: Final = 15.0
 """Seconds from one snapshot to the next, at least."""
