@@ -8,18 +8,22 @@ environment could not be made.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "VERSIONS_CACHE"
 """Environment variable for the folder of the environments."""
+AT_ONCE = 2
+"""Libraries that are tested side by side: half of the time is spent waiting for pip and for servers."""
 NO_WHEEL = "skipped: no wheel for this Python"
 
 
@@ -123,8 +127,10 @@ class Result(NamedTuple):
 def main() -> int:
     options = _options()
     python, cache = Path(options.python), Path(options.cache)
-    names = options.library or LIBRARIES
-    tables = {name: _test(name, cache, python, ends=options.ends) for name in names}
+    names = list(options.library or LIBRARIES)
+    test = functools.partial(_test, cache=cache, python=python, ends=options.ends)
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        tables = dict(zip(names, executor.map(test, names), strict=True))
     for name, results in tables.items():
         _print_table(name, results, _python_version(python))
     return int(any(result.failed for results in tables.values() for result in results))
@@ -140,7 +146,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _test(name: str, cache: Path, python: Path, *, ends: bool) -> list[Result]:
+def _test(name: str, *, cache: Path, python: Path, ends: bool) -> list[Result]:
     results = []
     releases = list(_releases(name, python).items())
     for line, version in [releases[0], *releases[1:][-1:]] if ends else releases:
