@@ -31,17 +31,12 @@ static PyTypeObject Closer_Type;
 
 /* Count a failure of ours, whose exception is set; the host is not to see it. */
 static void failed(Swift *swift, const char *where) {
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    PyObject *place = PyUnicode_FromString(where), *done = NULL;
+    PyObject *error = caught(), *place = PyUnicode_FromString(where), *done = NULL;
     if (place != NULL) done = PyObject_CallMethodObjArgs(swift->tracker, fail_name, place, error, NULL);
     if (done == NULL) PyErr_WriteUnraisable(swift->tracker);
     Py_XDECREF(place);
     Py_XDECREF(done);
-    Py_XDECREF(type);
     Py_XDECREF(error);
-    Py_XDECREF(traceback);
 }
 
 /* A new FileHandle, as Handle.__init__ leaves it. */

@@ -34,13 +34,8 @@ static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }
 /* Have a failure of ours told, whose exception is set; one that is no failure but ends the program goes on. */
 static PyObject *taking_failed(Taking *self, const char *where) {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) return NULL;
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    PyObject *done = PyObject_CallFunction(self->failed, "sO", where, error);
-    Py_XDECREF(type);
+    PyObject *error = caught(), *done = PyObject_CallFunction(self->failed, "sO", where, error);
     Py_XDECREF(error);
-    Py_XDECREF(traceback);
     return done;
 }
 
@@ -50,8 +45,9 @@ static inline int is_connections(Taking *self, PyObject *thing) {
     return 0;
 }
 
-/* What a weak reference refers to, the caller's reference; NULL where that is gone. */
+/* What a weak reference refers to, the caller's reference; NULL where that is gone, or it is none. */
 static inline PyObject *referred(PyObject *reference) {
+    if (reference == NULL || !PyWeakref_Check(reference)) return NULL;
 #if PY_VERSION_HEX >= 0x030D0000
     PyObject *found = NULL;
     return PyWeakref_GetRef(reference, &found) < 0 ? NULL : found;
@@ -62,9 +58,9 @@ static inline PyObject *referred(PyObject *reference) {
 }
 
 static inline int refers_to(PyObject *reference, PyObject *thing) {
-    PyObject *found = PyWeakref_Check(reference) ? referred(reference) : NULL;
+    PyObject *found = referred(reference);
     Py_XDECREF(found);
-    return found != NULL && found == thing;
+    return found == thing;
 }
 
 /* What stands for an object that may be told by one of its attributes alone; the caller's reference. */
@@ -172,23 +168,25 @@ static int noted_time(PyObject *times, PyObject *since, PyObject *until) {
     return done == NULL ? -1 : 0;
 }
 
-/* 0 where it is for PoolBook to say what that means. */
+/* Wait no more, but hold. */
+static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, PyObject *key) {
+    Py_ssize_t at = swift_of(self)->handle_acquired_at;
+    PyObject *pool = get(handle, self->handle_pool), *since = Py_XNewRef(get(handle, at));
+    int done = left(pool, self->pool_waiting, handle);
+    if (done == 0) done = entered(self, handle, pool, connection, key);
+    if (done == 0) done = noted_time(get(pool, self->pool_waits), since, get(handle, at));
+    Py_XDECREF(since);
+    return done;
+}
+
+/* 1 done, 0 where it is for PoolBook to say what that means, -1 with an exception. */
 static int got_plainly(Taking *self, PyObject *handle, PyObject *connection) {
     if (PyDict_GET_SIZE(self->aside)) return 0;
     PyObject *inner = by(connection, self->inside), *key = inner == NULL ? NULL : PyLong_FromVoidPtr(inner);
     Py_XDECREF(inner);
     if (key == NULL) return -1;
-    int done = self->inside == Py_None ? 0 : PyDict_Contains(self->handles, key);
-    if (done == 0) {
-        PyObject *pool = get(handle, self->handle_pool), *since = Py_XNewRef(get(handle, swift_of(self)->handle_acquired_at));
-        done = left(pool, self->pool_waiting, handle);
-        if (done == 0) done = entered(self, handle, pool, connection, key);
-        if (done == 0) done = noted_time(get(pool, self->pool_waits), since, get(handle, swift_of(self)->handle_acquired_at));
-        Py_XDECREF(since);
-        done = done < 0 ? -1 : 1;
-    } else if (done > 0) {
-        done = 0;
-    }
+    int known = self->inside == Py_None ? 0 : PyDict_Contains(self->handles, key);
+    int done = known > 0 ? 0 : known < 0 || waits_no_more(self, handle, connection, key) < 0 ? -1 : 1;
     Py_DECREF(key);
     return done;
 }
@@ -206,10 +204,7 @@ static int over(Taking *self, PyObject *handle) {
 
 /* Whether a handle's connection is there. */
 static int is_there(Taking *self, PyObject *handle) {
-    PyObject *reference = get(handle, self->handle_connection);
-    PyObject *found = reference != NULL && PyWeakref_Check(reference) ? referred(reference) : NULL;
-    Py_XDECREF(found);
-    return found != NULL;
+    return !refers_to(get(handle, self->handle_connection), NULL);
 }
 
 /* The handle of what is given back, which is forgotten: 1 with a reference, 0 where there is none, or where `alive` is

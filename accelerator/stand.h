@@ -45,14 +45,10 @@ done:
 
 /* Have the error that is set told of; the same one is set afterwards. */
 static void tell_refused(Stand *self) {
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) PyException_SetTraceback(error, traceback);
-    PyObject *done = PyObject_CallOneArg(self->refused, error);
+    PyObject *error = caught(), *done = PyObject_CallOneArg(self->refused, error);
     if (done == NULL) PyErr_WriteUnraisable(self->refused);
     Py_XDECREF(done);
-    PyErr_Restore(type, error, traceback);
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
 }
 
 static PyObject *stand_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {

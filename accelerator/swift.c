@@ -10,12 +10,6 @@
 #include "files.h"
 #include "taking.h"
 
-static int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
-    if (found == expected) return whole(self);
-    PyErr_Format(PyExc_TypeError, "%s: %zd arguments found, %zd expected", name, found, expected);
-    return 0;
-}
-
 static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
     if (!arguments(self, "locate", count, 2)) return NULL;
     int done = located(self, args[0], args[1]);

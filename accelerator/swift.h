@@ -44,11 +44,31 @@ static PyObject *classify_name, *at_name, *get_name_name, *append_name, *owner_n
 
 static PyTypeObject Swift_Type;
 
-/* Whether it still has its parts: the collector takes them before it takes what may still call us. */
-static inline int whole(Swift *self) {
-    if (self->holds_type != NULL) return 1;
+static inline int collected(void) {
     PyErr_SetString(PyExc_RuntimeError, "called while it is being collected");
     return 0;
+}
+
+/* Whether it still has its parts: the collector takes them before it takes what may still call us. */
+static inline int whole(Swift *self) {
+    return self->holds_type != NULL || collected();
+}
+
+static inline int arguments(Swift *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
+    if (found == expected) return whole(self);
+    PyErr_Format(PyExc_TypeError, "%s: %zd arguments found, %zd expected", name, found, expected);
+    return 0;
+}
+
+/* The error that is set, the caller's reference; it is set no more. */
+static inline PyObject *caught(void) {
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) PyException_SetTraceback(error, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return error;
 }
 
 /* A reference to what is given under a name; NULL with an exception. */

@@ -5,13 +5,7 @@
 #include "pooling.h"
 
 static int taking_arguments(Taking *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
-    if (found != expected) {
-        PyErr_Format(PyExc_TypeError, "%s: %zd arguments found, %zd expected", name, found, expected);
-        return 0;
-    }
-    if (self->failed != NULL) return whole(swift_of(self));
-    PyErr_SetString(PyExc_RuntimeError, "called while it is being collected");
-    return 0;
+    return self->failed == NULL ? collected() : arguments(swift_of(self), name, found, expected);
 }
 
 /* A handle that is located, the caller's reference: 1 with one, 0 where it is telemetry that asks, -1 with an exception. */
@@ -54,16 +48,21 @@ static PyObject *taking_got(Taking *self, PyObject *const *args, Py_ssize_t coun
     return done < 0 ? taking_failed(self, "acquire") : PyObject_CallFunctionObjArgs(self->got, args[0], args[1], NULL);
 }
 
+/* End the hold of what was found, with its handle, among those that are out; `found` as `taken_out` tells it. */
+static PyObject *closed_for(Taking *self, int found, PyObject *handle) {
+    if (found > 0) {
+        found = over(self, handle);
+        Py_DECREF(handle);
+    }
+    return found < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
+}
+
 static PyObject *taking_gave_back(Taking *self, PyObject *connection) {
     if (!taking_arguments(self, "gave_back", 1, 1)) return NULL;
     if (PyDict_GET_SIZE(self->aside)) return PyObject_CallOneArg(self->gave_back, connection);
     PyObject *handle = NULL;
-    int done = taken_out(self, connection, 0, &handle);
-    if (done > 0) {
-        done = over(self, handle);
-        Py_DECREF(handle);
-    }
-    return done < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
+    int found = taken_out(self, connection, 0, &handle);
+    return closed_for(self, found, handle);
 }
 
 static PyObject *taking_end(Taking *self, PyObject *handle) {
@@ -75,13 +74,8 @@ static PyObject *taking_end(Taking *self, PyObject *handle) {
 static PyObject *taking_ended(Taking *self, PyObject *const *args, Py_ssize_t count) {
     if (!taking_arguments(self, "ended", count > 0, 1)) return NULL;
     PyObject *handle = NULL;
-    int done = taken_out(self, args[0], 1, &handle);
-    if (done == 0) return PyObject_Vectorcall(self->ended, args, count, NULL);
-    if (done > 0) {
-        done = over(self, handle);
-        Py_DECREF(handle);
-    }
-    return done < 0 ? taking_failed(self, "release") : Py_NewRef(Py_None);
+    int found = taken_out(self, args[0], 1, &handle);
+    return found == 0 ? PyObject_Vectorcall(self->ended, args, count, NULL) : closed_for(self, found, handle);
 }
 
 /* Count a use; 1 where who uses it is to be looked at. */
@@ -135,8 +129,9 @@ static int taking_slots(Taking *self) {
     POOL_SLOTS(SLOT)
 #undef SLOT
     type = Py_TYPE(self->template);
-    PyObject *uses = PyObject_HasAttrString((PyObject *)type, "uses") ? Py_None : NULL;
-    if ((self->handle_uses = uses == NULL ? -1 : slot(type, "uses")) < 0 && uses != NULL) return -1;
+    int counts = PyObject_HasAttrString((PyObject *)type, "uses");
+    self->handle_uses = counts ? slot(type, "uses") : -1;
+    if (counts && self->handle_uses < 0) return -1;
     return (self->ref_key = slot((PyTypeObject *)self->ref_type, "key")) < 0 ? -1 : 0;
 }
 
