@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from crawlo_otel_leaks.demo.servers import free_port
+
 READY = 30.0
 """Seconds that a server may take to answer."""
 FERRETDB = Path(__file__).parents[1] / ".cache" / "ferretdb" / "ferretdb"
@@ -212,14 +214,6 @@ def _stop(server: subprocess.Popen[bytes], home: Path) -> None:
     server.terminate()
     server.wait(READY)
     shutil.rmtree(home, ignore_errors=True)
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(host: str, port: int) -> None:

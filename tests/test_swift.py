@@ -15,6 +15,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
+from swift_steps import left_behind
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.model import Handle, Scope
@@ -318,17 +319,11 @@ def test_what_takes_no_weak_reference_is_returned_all_the_same_and_told():
 def test_it_leaves_nothing_behind():
     tracker = trackers()[1]
 
-    def often(times):
-        for _ in range(times):
-            with trace.use_span(SPAN):
-                tracker.release(take(tracker))
-        tracker.brief_holds[semconv.CUSTOM].clear()
-        gc.collect()
-        return sys.getallocatedblocks()
+    def hold():
+        with trace.use_span(SPAN):
+            tracker.release(take(tracker))
 
-    often(300)
-    before = often(300)
-    assert often(5000) - before < 100
+    assert left_behind(hold, tracker.brief_holds[semconv.CUSTOM].clear) < 100
 
 
 def test_it_dies_with_its_tracker():

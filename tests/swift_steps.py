@@ -1,0 +1,21 @@
+"""What the tests of the accelerator share."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+
+def left_behind(work, forget):
+    """Return how many blocks of memory 5000 turns of some work leave, once what they counted is forgotten."""
+
+    def often(times):
+        for _ in range(times):
+            work()
+        forget()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    often(300)
+    before = often(300)
+    return often(5000) - before
