@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import sys
+
+from garbage import collect
 
 
 def left_behind(work, forget):
@@ -13,7 +14,7 @@ def left_behind(work, forget):
         for _ in range(times):
             work()
         forget()
-        gc.collect()
+        collect()
         return sys.getallocatedblocks()
 
     often(300)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import aiohttp
 import pytest
 from aiohttp_steps import LEAK, cancelled, drop, in_a_request, keep, released, slots, tracer, until
+from garbage import collect
 
 pytest_plugins = ["local_site"]
 
@@ -165,7 +165,7 @@ def test_a_large_body_left_unread_is_told_in_the_span_and_at_the_line_of_who_ask
 def test_a_dropped_response_with_a_large_body_is_told(watched, with_session):
     async def main(_site, session):
         await in_a_request(drop(session, "/large"))
-        gc.collect()
+        collect()
         watched.settle()
 
     with_session(main)
@@ -175,7 +175,7 @@ def test_a_dropped_response_with_a_large_body_is_told(watched, with_session):
 def test_a_dropped_response_of_a_stalled_server_is_told(watched, with_session):
     async def main(_site, session):
         await in_a_request(drop(session, "/stalled"))
-        gc.collect()
+        collect()
         watched.settle()
         assert watched.verdicts == [LEAK]
 
@@ -254,7 +254,7 @@ def test_a_response_kept_beyond_its_loop_is_told(watched, visit):
     watched.settle()
     assert sorted(watched.verdicts) == [LEAK, ("http.session", "loop_closed")]
     kept.clear()
-    gc.collect()  # aiohttp's finalizer stumbles over the closed loop here rather than in another test
+    collect()  # aiohttp's finalizer stumbles over the closed loop here rather than in another test
 
 
 def test_a_thousand_clean_requests_report_nothing(watched, with_session):
@@ -272,7 +272,7 @@ def test_a_thousand_clean_requests_report_nothing(watched, with_session):
         watched.settle()
 
     with_session(main)
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == []
     assert watched.held == []

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 
 import aiohttp
 import pytest
 from aiohttp_steps import tracer
+from garbage import collect, hearing
 
 from crawlo_otel_leaks import adopt
 from crawlo_otel_leaks.instrumentation.aiohttp import SessionHandle
@@ -21,7 +20,7 @@ def sessions(rig):
 @pytest.fixture
 def collected():
     """Whatever earlier tests left in cycles must not be told in this one."""
-    gc.collect()
+    collect()
 
 
 async def close_with_block(_site):
@@ -91,7 +90,7 @@ def test_every_way_to_close_ends_the_session(watched, visit, program):
         assert watched.held == []
 
     visit(main)
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == []
     assert len(watched.recorder.released_handles) >= 3
@@ -104,7 +103,7 @@ def test_a_session_that_is_dropped_is_abandoned_at_its_line(watched, visit):
 
     async def main(_site):
         await careless()
-        gc.collect()
+        collect()
         watched.pass_time(1)
 
     visit(main)
@@ -119,15 +118,14 @@ def test_a_session_that_is_dropped_is_abandoned_at_its_line(watched, visit):
 def test_a_close_that_nobody_awaits_closes_nothing(watched, visit):
     async def forgetful():
         session = aiohttp.ClientSession()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with hearing() as caught:
             session.close()
-            gc.collect()
+            collect()
         return [str(warning.message) for warning in caught]
 
     async def main(_site):
         told = await forgetful()
-        gc.collect()
+        collect()
         watched.pass_time(1)
         return told
 
@@ -142,7 +140,7 @@ def test_a_session_dropped_after_somebody_closed_its_connector_is_no_leak(watche
         session = aiohttp.ClientSession(connector=connector)
         await connector.close()
         del session
-        gc.collect()
+        collect()
         watched.settle()
 
     visit(main)
@@ -272,7 +270,7 @@ def test_a_session_that_failed_to_be_made_is_none(watched, visit):
     async def main(_site):
         with pytest.raises(TypeError):
             aiohttp.ClientSession(no_such_option=1)
-        gc.collect()
+        collect()
         watched.settle()
 
     visit(main)

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 
 import aiohttp
 import pytest
 from aiohttp_steps import LEAK, in_a_request, keep, slots, tracer
+from garbage import collect
 
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.model import Handle
@@ -55,14 +55,14 @@ def test_a_subclass_is_named_and_placed_where_it_was_made(watched, visit):
         def __init__(self, **options):
             super().__init__(**options)
 
-    gc.collect()  # what earlier tests left in cycles
+    collect()  # what earlier tests left in cycles
 
     async def maker():
         Crawler()
 
     async def main(_site):
         await maker()
-        gc.collect()
+        collect()
         watched.pass_time(1)
         async with Crawler():
             watched.pass_time(1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import warnings
 import weakref
 
 import aiohttp
 import pytest
 from aiohttp_steps import until
+from garbage import collect, hearing
 
 pytest_plugins = ["local_site"]
 
@@ -44,13 +44,12 @@ async def refuse_bad_keywords_when_called(_site, session):
 
 
 async def warn_of_what_is_never_awaited(_site, session):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with hearing() as caught:
         session.get("/small")
         session._request("GET", "/small")
         session.ws_connect("/echo")
         session.close()
-        gc.collect()
+        collect()
     return [(warning.category, str(warning.message)) for warning in caught]
 
 
@@ -111,7 +110,7 @@ async def use_a_closed_session(_site, session):
 
 
 async def die_by_reference_count(_site, session):
-    gc.collect()
+    collect()
     gc.disable()
     try:
         dropped = weakref.ref(aiohttp.ClientSession())
@@ -181,8 +180,7 @@ def test_the_program_sees_no_difference(watching, with_session, program):
 
 def test_warnings_of_a_request_name_the_line_they_would_without_us(watching, with_session):
     async def warned(_site, session):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with hearing() as caught:
             async with session.get("/small", auth=aiohttp.BasicAuth("user", "password")):
                 pass
             async with session.ws_connect("/echo", receive_timeout=1):

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 
 import pytest
 from aiohttp_steps import LEAK, cancelled, in_a_request, keep, released, slots, tracer, until
+from garbage import collect
 
 from crawlo_otel_leaks.settings import DEFAULT_THRESHOLDS, Settings
 
@@ -127,7 +127,7 @@ def test_a_websocket_that_is_dropped_is_abandoned(watched, with_session):
         kept = []
         await in_a_request(keep_websocket(kept, session))
         kept.clear()
-        gc.collect()
+        collect()
         watched.pass_time(1)
 
     with_session(main)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 
 import pymysql
 import pytest
 import servers
+from garbage import collect
 from mysql_steps import LEAKED, PACKAGES, a_pool, name, one, package, where
 
 from crawlo_otel_leaks.instrumentation import _mysql
@@ -77,11 +77,11 @@ def test_one_that_others_use_after_its_owner_is_shared(rig, package, tracer):
 def test_what_is_dropped_is_abandoned(rig, package):
     async def main():
         await package.connect(**where())
-        gc.collect()
+        collect()
         await asyncio.sleep(0)
 
     asyncio.run(main())
-    gc.collect()
+    collect()
     rig.pass_time(1)
     assert rig.verdicts == [("db.connection", "abandoned")]
 

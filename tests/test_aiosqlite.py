@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib.metadata
 import operator
 
 import aiosqlite
 import programs
 import pytest
+from garbage import collect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from crawlo_otel_leaks import adopt
@@ -107,7 +107,7 @@ def test_one_that_is_dropped_is_abandoned(rig, watched, path, tracer):
         await take(path, tracer)
 
     asyncio.run(drop())
-    gc.collect()
+    collect()
     rig.settle()
     assert rig.verdicts == [("db.connection", "abandoned")]
     assert [len(one.held) for one in rig.runtime.pools] == [0]
@@ -117,7 +117,7 @@ def test_one_that_is_never_awaited_is_not_open(rig, watched, path):
     database = aiosqlite.connect(path)
     assert rig.held == []
     del database
-    gc.collect()
+    collect()
     rig.settle()
     assert rig.verdicts == []
 

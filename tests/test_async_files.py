@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import sys
 import threading
@@ -13,6 +12,7 @@ import aiofiles
 import aiofiles.tempfile
 import anyio
 import pytest
+from garbage import collect
 
 from crawlo_otel_leaks import adopt, scope
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
@@ -88,7 +88,7 @@ def test_a_dropped_file_is_abandoned_by_who_asked(rig, path, order, way):
         await way(path)
 
     asyncio.run(main())
-    gc.collect()
+    collect()
     rig.runtime.tick()
     assert rig.verdicts == [("file", "abandoned")]
     assert rig.recorder.opened_leaks[0].owner.task.startswith("Task-")
@@ -137,7 +137,7 @@ def test_context_managers_and_whole_files_leave_nothing(rig, path, order):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         asyncio.run(main())
-        gc.collect()
+        collect()
     rig.settle()
     assert rig.held == []
     assert rig.verdicts == [("file", "abandoned")], "the last line of main never closes its file"

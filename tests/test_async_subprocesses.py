@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from child_steps import ABANDONED, LEAK, SLEEP, alive
+from garbage import collect
 from task_steps import LOOPS, in_a_request
 from task_steps import run as run_on
 
@@ -244,4 +245,4 @@ def test_instrument_and_uninstrument_restore_all(rig):
     assert asyncio.iscoroutinefunction(asyncio.create_subprocess_exec)
     SubprocessesInstrumentor().uninstrument()
     assert [getattr(module, name) for module in (asyncio, asyncio.subprocess) for name in names] == before
-    gc.collect()
+    collect()

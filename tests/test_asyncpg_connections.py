@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 
 import asyncpg
 import pytest
 import servers
 from conftest import watching
+from garbage import collect, hearing
 from postgres_steps import LEAKED, crowded_user, note_of, of_server, until
 
 from crawlo_otel_leaks import adopt
@@ -83,10 +82,9 @@ def test_one_that_is_dropped_is_abandoned(rig, cyclic):
         cycle = [connection] if cyclic else []
         cycle.append(cycle)
         await asyncio.sleep(0.01)  # asyncpg 0.31 lets go of it in a callback
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        with hearing() as told:
             del connection, cycle
-            gc.collect()
+            collect()
         assert any(one.category is ResourceWarning for one in told)
 
     asyncio.run(main())
@@ -105,7 +103,7 @@ def test_one_that_was_closed_or_cancelled_is_not(rig):
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(main())
-    gc.collect()
+    collect()
     rig.settle()
     assert (rig.held, rig.verdicts) == ([], [])
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import weakref
 
 import asyncpg
 import pytest
 import servers
+from garbage import collect
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
 from postgres_steps import LEAKED, check_told, note_of, of_server, own_metrics, until
 
@@ -154,7 +154,7 @@ def test_a_pool_that_is_dropped_is_not_kept_alive(rig, terminated):
             pool.terminate()
         del pool
         await asyncio.sleep(0.05)
-        gc.collect()
+        collect()
         assert queue() is None
         assert list(rig.runtime.pools) == []
 

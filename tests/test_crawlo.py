@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 
 import pytest
 import spiders
 from crawlo.crawler import Crawler
 from crawls import OLD, crawl, failing, until_asked
+from garbage import collect
 
 from crawlo_otel_leaks.instrumentation.crawlo import CrawloInstrumentor, Crawls
 
@@ -116,7 +116,7 @@ def test_a_healthy_spider_leaves_nothing_run_after_run(crawling, loops):
         for _ in range(RUNS):
             asyncio.run(crawl(spiders.Brief))
             crawling.pass_time(1.0)
-    gc.collect()
+    collect()
     crawling.settle()
     assert crawling.verdicts == []
     assert [run.verdict for run in runs(crawling)] == ["healthy"] * RUNS

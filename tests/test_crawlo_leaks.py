@@ -11,6 +11,7 @@ import pytest
 import servers
 import spiders
 from crawls import NEW, SOCKETS, crawl, failing, until_busy
+from garbage import collect
 
 pytest_plugins = ["crawls"]
 pytestmark = pytest.mark.skipif(not NEW, reason="other releases have other leaks")
@@ -102,7 +103,7 @@ def test_the_request_recorder_never_closes_its_file(crawling, tmp_path):
 
     async def step():
         await crawl(spiders.Brief, **settings)
-        gc.collect()
+        collect()
 
     told = judged(crawling, step, times=2)
     assert [(run.verdict, run.leaks) for run in told] == [("leak_detected", 1)] * 2

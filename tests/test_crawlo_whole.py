@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
 
 import pytest
 import spiders
 from crawls import OLD, crawl
+from garbage import collect
 
 pytest_plugins = ["crawls"]
 pytestmark = [
@@ -56,7 +56,7 @@ class Clean(spiders.Healthy):
 @WAYS
 def test_healthy_spiders_leave_nothing(crawling, way):
     expected = way(crawling, Clean, 20)
-    gc.collect()
+    collect()
     crawling.settle()
     runs = crawling.runtime.report().runs
     assert crawling.verdicts == []
@@ -67,7 +67,7 @@ def test_healthy_spiders_leave_nothing(crawling, way):
 @WAYS
 def test_a_wasteful_one_is_told_each_time(crawling, way):
     expected = way(crawling, spiders.Wasteful, 3)
-    gc.collect()
+    collect()
     crawling.settle()
     runs = crawling.runtime.report().runs
     leaky = Counter(run.spider for run in runs if run.verdict == "leak_detected")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import sys
 import tempfile
 
 import pytest
+from garbage import collect
 
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 
@@ -97,7 +97,7 @@ def test_in_every_mode_a_dropped_file_is_abandoned_at_once_and_closed(rig, path,
 @mode
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_in_a_cycle_it_is_abandoned_when_the_collector_finds_it(rig, path, mode, buffering):
-    gc.collect()
+    collect()
 
     class Owner:
         """In a cycle with itself."""
@@ -106,7 +106,7 @@ def test_in_a_cycle_it_is_abandoned_when_the_collector_finds_it(rig, path, mode,
     owner.itself, owner.file = owner, open(path, mode, buffering)  # noqa: PTH123
     del owner
     assert reasons(rig) == []
-    gc.collect()
+    collect()
     assert reasons(rig) == ["abandoned"]
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_its_owner_closes_while_the_collector_takes_both_is_no_leak(
 
     for arguments in ((path,), (path, "rb"), (path, "rb", 0)):
         Owner(*arguments)
-    gc.collect()
+    collect()
     assert rig.held == []
     assert reasons(rig) == []
 
@@ -136,7 +136,7 @@ def test_a_file_that_its_owner_detaches_while_the_collector_takes_both_is_no_lea
             raws.append(self.file.detach())
 
     Owner()
-    gc.collect()
+    collect()
     assert len(raws) == 1
     assert reasons(rig) == []
     assert rig.held == []

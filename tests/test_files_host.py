@@ -12,6 +12,7 @@ import warnings
 import weakref
 
 import pytest
+from garbage import collect, hearing
 
 
 def drop_text(path):
@@ -57,7 +58,7 @@ def drop_in_cycle(path):
     cycle = [open(path, "rb", 0)]  # noqa: PTH123
     cycle.append(cycle)
     del cycle
-    gc.collect()
+    gc.collect()  # here, for the warning names the line
 
 
 def drop_temporary(path):
@@ -87,11 +88,9 @@ scenario = pytest.mark.parametrize("scenario", DROPS)
 
 
 def warned(scenario, path):
-    gc.collect()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with hearing() as caught:
         scenario(path)
-        gc.collect()
+        collect()
     messages = (str(one.message).replace(str(one.source and getattr(one.source, "name", "")), "NAME") for one in caught)
     rest = [(one.category, one.filename, one.lineno, type(one.source).__name__) for one in caught]
     return [*zip(messages, rest, strict=True)]
@@ -104,12 +103,12 @@ def unraisable(scenario, path, monkeypatch):
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(args.exc_traceback)]
         told.append((args.exc_type, str(args.exc_value), repr(args.object), args.err_msg, frames))
 
-    gc.collect()
+    collect()
     monkeypatch.setattr(sys, "unraisablehook", hook)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         scenario(path)
-        gc.collect()
+        collect()
     return told
 
 
@@ -135,7 +134,7 @@ def test_warnings_that_are_made_errors_are_told_the_same(instrumentor, path, mon
 def test_nothing_is_left_for_the_collector(rig, instrumentor, path, scenario):
     instrumentor.instrument()
     scenario(path)
-    gc.collect()
+    collect()
     gc.disable()
     try:
         if scenario is not drop_in_cycle:

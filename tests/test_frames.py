@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 from conftest import SCAN
+from garbage import collect
 
 from crawlo_otel_leaks import owner
 from crawlo_otel_leaks.instrumentation.threads import ThreadsInstrumentor
@@ -21,7 +22,7 @@ class Body:
 
 @pytest.fixture(autouse=True)
 def no_collector():
-    gc.collect()
+    collect()
     gc.disable()
     yield
     gc.enable()

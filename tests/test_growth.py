@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import gc
 import tracemalloc
 from pathlib import Path
 
 import pytest
+from garbage import collect
 
 from crawlo_otel_leaks import growth, process
 from crawlo_otel_leaks.growth import Growth
@@ -142,7 +142,7 @@ def test_a_class_that_keeps_it_is_named(monkeypatch):
 
 def test_what_nobody_keeps_and_what_does_not_exist_has_no_chain():
     assert referrers("nobody.Nothing") == ()
-    gc.collect()
+    collect()
     assert referrers(process.type_name(Page)) == ()
 
 

@@ -6,13 +6,13 @@ import asyncio
 import gc
 import inspect
 import pickle
-import warnings
 import weakref
 
 import httpx
 import pytest
 import requests
 import urllib3
+from garbage import collect, hearing
 
 from crawlo_otel_leaks.instrumentation.httpx import HttpxInstrumentor
 from crawlo_otel_leaks.instrumentation.requests import RequestsInstrumentor
@@ -76,7 +76,7 @@ def fail_in_every_way_of_asyncio(url):
 
 
 def die_by_reference_count(url):
-    gc.collect()
+    collect()
     gc.disable()
     try:
         session, manager, client = requests.Session(), urllib3.PoolManager(), httpx.Client()
@@ -109,12 +109,11 @@ def look_at_what_is_public(url):
 
 
 def warn(url):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with hearing() as caught:
         httpx.Client().get(url + "/small")
         requests.Session().get(url + "/small")
         httpx.AsyncClient().get(url)
-        gc.collect()
+        collect()
     return sorted((one.category.__name__, str(one.message).partition(" fd=")[0]) for one in caught)
 
 

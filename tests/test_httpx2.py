@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import httpx2
 import pytest
 from conftest import watching
+from garbage import collect
 from http_steps import DROPPED, LEAK, in_a_request, in_a_task, sessions, slots, wait_for_buffers
 
 from crawlo_otel_leaks.instrumentation.httpx import Httpx2Instrumentor, HttpxInstrumentor
@@ -83,7 +83,7 @@ def test_what_is_read_left_or_fails_is_no_leak(watched_httpx2, with_client):
 def test_a_dropped_response_and_clients_of_each_request(watched_httpx2, threaded_site):
     with httpx2.Client(base_url=threaded_site.url, trust_env=False) as made:
         in_a_request(lambda: made.send(made.build_request("GET", "/large"), stream=True))
-        gc.collect()
+        collect()
         watched_httpx2.settle()
     kept = [in_a_request(httpx2.Client)[1] for _ in range(2)]
     watched_httpx2.settle()

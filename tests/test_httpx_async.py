@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import anyio
 import httpx
 import pytest
+from garbage import collect
 from http_steps import DROPPED, LEAK, in_a_task, released, slots, tracer, until, wait_for_buffers
 from httpx_steps import ask, cancelled, pool
 
@@ -142,7 +142,7 @@ def test_every_way_out_of_a_request_gives_the_connection_back(watched_httpx, wit
         watched_httpx.settle()
 
     with_client(main)
-    gc.collect()
+    collect()
     watched_httpx.settle()
     assert watched_httpx.verdicts == []
     assert bool(released(watched_httpx)) is (way is not never_start)
@@ -173,7 +173,7 @@ def test_a_response_that_is_dropped_unread_is_abandoned_and_its_pool_stays_charg
     async def main(made):
         await in_a_task(ask, made, "/large")
         await asyncio.sleep(0)  # until then the loop has the task that has it
-        gc.collect()
+        collect()
         watched_httpx.settle()
         with pytest.raises(httpx.PoolTimeout) as caught:
             await made.get("/small", timeout=httpx.Timeout(5, pool=0.01))

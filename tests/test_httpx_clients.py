@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import warnings
 
 import httpx
 import pytest
+from garbage import collect, hearing
 from http_steps import in_a_request, in_a_task, sessions, slots, tracer
 from httpx_steps import client
 
@@ -95,13 +95,13 @@ def test_a_client_that_is_dropped_with_connections_is_abandoned(watched_httpx, t
 
     async def main():
         assert await careless() == "small"
-        gc.collect()
+        collect()
         watched_httpx.pass_time(1)
 
     asyncio.run(main())
     assert watched_httpx.verdicts == [("http.session", "abandoned")]
     assert watched_httpx.recorder.opened_leaks[0].where.text == "made = httpx.AsyncClient()"
-    gc.collect()
+    collect()
 
 
 def test_a_client_that_is_dropped_without_connections_costs_nothing(watched_httpx):
@@ -109,7 +109,7 @@ def test_a_client_that_is_dropped_without_connections_costs_nothing(watched_http
     for _ in range(3):
         in_a_request(httpx.Client)
         assert in_a_request(lambda: httpx.Client(transport=mocked).get("http://mocked/").text)[1] == "mocked"
-    gc.collect()
+    collect()
     watched_httpx.settle()
     assert watched_httpx.verdicts == []
     assert watched_httpx.held == []
@@ -164,17 +164,16 @@ def test_a_client_of_a_closed_loop_is_told(watched_httpx, threaded_site):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kept.clear()
-        gc.collect()
+        collect()
 
 
 def test_what_is_never_awaited_is_told_of_under_its_own_name(watched_httpx):
     async def main():
         made = httpx.AsyncClient()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with hearing() as caught:
             made.get("http://127.0.0.1:1/")
             made.aclose()
-            gc.collect()
+            collect()
         assert len(sessions(watched_httpx)) == 1
         await made.aclose()
         return sorted(str(one.message) for one in caught)

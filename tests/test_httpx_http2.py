@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-
 import httpx
 import pytest
+from garbage import collect
 from http_steps import DROPPED, LEAK, in_a_request, slots
 
 pytest_plugins = ["http2_site", "httpx_clients"]
@@ -40,7 +39,7 @@ def test_streams_that_are_closed_or_dropped(watched_httpx, made):
     in_a_request(ask, made)[1].close()
     assert slots(watched_httpx) == []
     in_a_request(ask, made)
-    gc.collect()
+    collect()
     watched_httpx.settle()
     assert watched_httpx.verdicts == [DROPPED]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from garbage import collect
 from http_steps import DROPPED, LEAK, in_a_request, released, slots, tracer, wait_for_buffers
 from httpx_steps import client, pool
 
@@ -90,7 +90,7 @@ def test_every_way_out_of_a_request_gives_the_connection_back(watched_httpx, thr
         assert slots(watched_httpx) == []
         assert not pool(made)._requests
         watched_httpx.settle()
-    gc.collect()
+    collect()
     watched_httpx.settle()
     assert watched_httpx.verdicts == []
     assert watched_httpx.held == []
@@ -132,7 +132,7 @@ def test_dropped_responses_are_abandoned_and_the_next_one_is_told(watched_httpx,
     with client(threaded_site, limits=httpx.Limits(max_connections=2)) as made:
         for _ in range(2):
             in_a_request(ask, made, "/large")
-        gc.collect()
+        collect()
         with pytest.raises(httpx.PoolTimeout) as caught:
             made.get("/small", timeout=httpx.Timeout(5, pool=0.01))
         watched_httpx.settle()
@@ -148,7 +148,7 @@ def test_an_iterator_that_is_dropped_closes_its_response(watched_httpx, threaded
 
     with client(threaded_site) as made:
         in_a_request(peek, made)
-        gc.collect()
+        collect()
         assert slots(watched_httpx) == []
     watched_httpx.settle()
     assert watched_httpx.verdicts == []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 import threading
 
 import aiohttp
 import pytest
+from garbage import collect
 from leak_steps import cancelled, pending, types
 
 from crawlo_otel_leaks import LeakDetector, scope, semconv
@@ -272,7 +272,7 @@ def test_what_a_session_of_a_closed_loop_holds_is_a_leak(all_watched, detector):
     asyncio.run(main())
     told = analyzed(detector)
     kept.pop()._connector._close()
-    gc.collect()
+    collect()
     assert told["potential_leaks"][0]["sites"][0]["reason"] == "loop_closed"
 
 

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import weakref
 
+from garbage import collect
+
 from crawlo_otel_leaks import ResourceManager, ResourceType, scope, track
 
 
@@ -48,7 +50,7 @@ def test_a_session_is_a_session_and_its_name_tells_no_address(rig, managed, noti
 
 def test_a_manager_that_is_dropped_with_its_resources_abandons_them(rig, noting):
     ResourceManager("dropped").register(7, noting)
-    gc.collect()
+    collect()
     rig.pass_time(1)
     assert rig.verdicts == [("custom", "abandoned")]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -12,6 +11,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 from child_steps import ABANDONED, LEAK, alive, ended, request
+from garbage import collect
 
 from crawlo_otel_leaks.instrumentation.multiprocessing import MultiprocessingInstrumentor
 
@@ -187,7 +187,7 @@ def test_a_pool_that_is_dropped_running_is_abandoned(children_watched):
     pool = request(a_pool)
     terminate = pool._terminate
     del pool
-    gc.collect()
+    collect()
     children_watched.runtime.tick()
     assert children_watched.verdicts == [ABANDONED]
     terminate()
@@ -195,7 +195,7 @@ def test_a_pool_that_is_dropped_running_is_abandoned(children_watched):
 
 def test_an_executor_that_is_dropped_ends_by_itself(children_watched):
     request(lambda: an_executor() and None)
-    gc.collect()
+    collect()
     children_watched.settle()
     assert children_watched.verdicts == []
     assert alive(children_watched) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 import servers
 from conftest import watching
+from garbage import collect
 from postgres_steps import LEAKED, crowded_user, note_of, of_server, until
 
 from crawlo_otel_leaks import adopt
@@ -125,7 +125,7 @@ def test_one_that_is_dropped_is_abandoned(rig, cyclic):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         del connection
-        gc.collect()
+        collect()
     rig.pass_time(1)
     assert rig.verdicts == [("db.connection", "abandoned")]
 
@@ -140,7 +140,7 @@ def test_one_that_the_server_closed_is_no_leak(rig):
             connection.execute("select 1")
     del connection
     kept.pop()
-    gc.collect()
+    collect()
     rig.pass_time(1)
     if psycopg.pq.__impl__ == "python":  # which cannot be asked of one that somebody may be closing
         kept.clear()
@@ -164,7 +164,7 @@ def test_what_is_refused_holds_nothing_and_is_the_librarys_own(rig):
         coroutine.close()
 
     asyncio.run(main())
-    gc.collect()
+    collect()
     rig.settle()
     assert (rig.held, rig.verdicts) == ([], [])
 

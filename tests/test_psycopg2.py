@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import threading
 
 import psycopg2
@@ -12,6 +11,7 @@ import psycopg2.extras
 import psycopg2.pool
 import pytest
 import servers
+from garbage import collect
 from opentelemetry.instrumentation.psycopg2 import Psycopg2Instrumentor as ContribInstrumentor
 from postgres_steps import LEAKED, crowded_user, note_of, of_server
 
@@ -103,7 +103,7 @@ def test_those_that_their_jobs_leave_open_are_leaks_and_one_for_all_jobs_is_not(
 def test_one_that_is_dropped_is_abandoned(rig, factory):
     connection = connect(factory)
     del connection
-    gc.collect()
+    collect()
     rig.pass_time(1)
     assert rig.verdicts == [("db.connection", "abandoned")]
 
@@ -120,7 +120,7 @@ def test_one_that_the_server_closed_is_no_leak(rig):
             cursor.execute("select 1")
     del connection, cursor
     kept.pop()
-    gc.collect()
+    collect()
     rig.settle()
     assert (rig.held, rig.verdicts) == ([], [])
 

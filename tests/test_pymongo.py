@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import threading
 
@@ -11,6 +10,7 @@ import pymongo
 import pytest
 import servers
 from conftest import GRACE, SCAN
+from garbage import collect
 from mongo_steps import EXHAUST, LEAKED, TAIL, fill, more, server, until, url
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor as Contrib
 from pymongo.errors import ConnectionFailure, OperationFailure, ServerSelectionTimeoutError
@@ -87,7 +87,7 @@ def test_one_that_is_closed_or_read_to_its_end_is_none(rig, client, tracer):
 
 def test_one_that_is_dropped_gives_back(rig, client, tracer):
     job(client, tracer)
-    gc.collect()
+    collect()
     rig.settle()
     assert rig.verdicts in ([], [LEAKED])
     client._process_periodic_tasks()

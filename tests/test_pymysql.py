@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import gc
 import threading
 
 import programs
@@ -11,6 +10,7 @@ import pymysql
 import pytest
 import servers
 from conftest import GRACE, SCAN
+from garbage import collect
 from opentelemetry.instrumentation.pymysql import PyMySQLInstrumentor as Contrib
 
 from crawlo_otel_leaks import adopt, runtime
@@ -96,7 +96,7 @@ def test_what_is_not_closed_is_a_leak_until_it_is(rig, where, name, tracer):
 
 def test_what_is_dropped_is_abandoned(rig, where):
     query(pymysql.connect(**where))
-    gc.collect()
+    collect()
     rig.pass_time(1)
     assert rig.verdicts == [("db.connection", "abandoned")]
     assert rig.held == []

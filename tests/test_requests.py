@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import urllib3
+from garbage import collect
 from http_steps import DROPPED, LEAK, in_a_request, released, sessions, slots, tracer, wait_for_buffers
 from opentelemetry.instrumentation.requests import RequestsInstrumentor as Contrib
 
@@ -125,7 +125,7 @@ def test_every_way_out_of_a_request_gives_the_connection_back(watched_requests, 
     for _ in range(3):
         in_a_request(way, session, threaded_site.url)
     assert slots(watched_requests) == []
-    gc.collect()
+    collect()
     watched_requests.settle()
     assert watched_requests.verdicts == []
     assert len(released(watched_requests)) >= 3
@@ -152,7 +152,7 @@ def test_an_unread_stream_is_told_once_in_the_span_and_at_the_line_of_who_asked(
 
 def test_a_stream_that_is_dropped_unread_is_abandoned(watched_requests, threaded_site, session):
     in_a_request(stream, session, threaded_site.url + "/large")
-    gc.collect()
+    collect()
     watched_requests.settle()
     assert watched_requests.verdicts == [DROPPED]
     assert watched_requests.recorder.opened_leaks[0].where.text == "return session.get(url, stream=True)"
@@ -212,7 +212,7 @@ def test_sessions_that_are_closed_dropped_or_shared_are_no_leak(watched_requests
         for one in shared:
             in_a_request(read, one, threaded_site.url)
         watched_requests.pass_time(1)
-    gc.collect()
+    collect()
     watched_requests.settle()
     assert watched_requests.verdicts == []
     assert {handle.referent() for handle in sessions(watched_requests)} == set(shared)

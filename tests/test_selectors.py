@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import resource
 import selectors
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import watching
+from garbage import collect
 from opentelemetry import trace
 
 from crawlo_otel_leaks import scope
@@ -67,7 +67,7 @@ def test_and_for_a_selector_that_it_was_given(watched):
 @LOOPS
 def test_a_loop_that_is_dropped_open_is_abandoned_once(watched, new_loop):
     new_loop()
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == [ABANDONED]
 
@@ -117,7 +117,7 @@ def test_a_selector_is_held_until_it_is_closed(watched):
 
 def test_one_that_is_dropped_open_is_abandoned(watched):
     selectors.DefaultSelector()
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == [ABANDONED]
 

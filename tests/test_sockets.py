@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import _socket
-import gc
 import inspect
 import os
 import pickle
@@ -10,10 +9,10 @@ import socket
 import ssl
 import subprocess
 import sys
-import warnings
 
 import pytest
 from conftest import watching
+from garbage import collect, hearing
 from socket_steps import HERE, listening, names, sockets
 
 from crawlo_otel_leaks.instrumentation.sockets import SocketsInstrumentor
@@ -94,15 +93,14 @@ def test_so_is_one_that_only_the_collector_finds(watched, address):
     name = f"tcp {HERE}:{kept[0].getsockname()[1]} -> {HERE}:{address[1]}"
     del kept
     with pytest.warns(ResourceWarning, match="unclosed <socket.socket"):
-        gc.collect()
+        collect()
     watched.runtime.tick()
     assert [(leak.reason.value, leak.name) for leak in watched.recorder.opened_leaks] == [("abandoned", name)]
 
 
 def test_the_warning_tells_the_line_that_it_tells_without_us(watched):
     made = socket.socket()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with hearing() as caught:
         made = None
     assert made is None
     assert [(one.filename, one.lineno) for one in caught] == [(__file__, inspect.currentframe().f_lineno - 2)]

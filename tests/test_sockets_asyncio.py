@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import ssl
 
 import pytest
 from conftest import watching
+from garbage import collect
 from socket_steps import HERE, names, sockets, tracer
 from stream_steps import KEPT, answer, ask, forget, start, tcp, until
 
@@ -45,7 +45,7 @@ def test_of_a_clean_server_and_client_nothing_is_left(watched, new_loop, debug):
     loop.set_debug(debug)
     loop.run_until_complete(clean(watched))
     loop.close()
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == []
     assert watched.held == []
@@ -64,7 +64,7 @@ def test_a_transport_that_is_dropped_with_its_loop_is_abandoned(watched):
         loop.close()
 
     leave(asyncio.new_event_loop())
-    gc.collect()
+    collect()
     watched.runtime.tick()
     (leak,) = watched.recorder.opened_leaks
     assert (leak.kind, leak.reason.value) == ABANDONED
@@ -88,7 +88,7 @@ def test_one_that_was_told_to_close_is_not_though_its_loop_never_came_to_it(watc
     KEPT.clear()
     assert len(sockets(watched)) == 2
     watched.settle()
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == []
     assert sockets(watched) == []
@@ -148,6 +148,6 @@ def test_below_tls_the_socket_is_told_to_close_with_what_is_above(watched, tmp_p
         server.close()
 
     asyncio.run(work())
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import threading
 
 import pytest
 import servers
 from aiohttp_steps import LEAK, in_a_request, keep
+from garbage import collect
 from socket_steps import sockets
 
 from crawlo_otel_leaks import scope
@@ -61,7 +61,7 @@ def test_one_that_is_read_is_none(watched, with_session):
         watched.settle()
 
     with_session(work)
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == []
 
@@ -77,7 +77,7 @@ def test_a_session_that_is_dropped_answers_for_its_sockets(watched, visit):
         watched.runtime.tick()
 
     visit(work)
-    gc.collect()
+    collect()
     watched.settle()
     assert watched.verdicts == [("http.session", "abandoned")]
 
@@ -100,7 +100,7 @@ def test_what_a_pool_keeps_is_the_pools_and_explains_its_descriptors(rig):
         client.ping()
     rig.settle()
     del client
-    gc.collect()
+    collect()
     rig.settle()
     assert rig.verdicts == []
     RedisInstrumentor().uninstrument()

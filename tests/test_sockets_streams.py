@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 
 import pytest
 from conftest import watching
+from garbage import collect
 from socket_steps import HERE, sockets, tracer
 from stream_steps import KEPT, answer, ask, forget, start, tcp, until
 
@@ -87,7 +87,7 @@ def test_a_stream_writer_that_is_dropped_is_abandoned(watched, new_loop):
         server, address = await start(answer)
         reader, writer = await ask(address)
         del reader, writer
-        gc.collect()
+        collect()
         server.close()
         await asyncio.sleep(0.01)
 

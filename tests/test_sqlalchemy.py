@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 
 import pytest
 import sqlalchemy
 from conftest import GRACE, SCAN
+from garbage import collect
 from sqlalchemy import pool, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy_steps import LEAKED, SELECT, postgres_url, take
@@ -81,7 +81,7 @@ def test_a_dropped_connection_goes_back_silently(rig, engine, tracer):
 
     for _ in range(10):
         drop()
-    gc.collect()
+    collect()
     rig.settle()
     assert (rig.verdicts, rig.held) == ([], [])
     assert engine.pool.checkedout() == 0
@@ -94,7 +94,7 @@ def test_one_dropped_in_a_cycle_goes_back_too(rig, engine, tracer):
             left.append(left)
 
     drop()
-    gc.collect()
+    collect()
     rig.settle()
     assert (rig.verdicts, rig.held) == ([], [])
 
@@ -106,7 +106,7 @@ def test_a_detached_connection_is_the_programs_own(rig, engine, tracer):
     del connection
     clean.close()
     del dropped
-    gc.collect()
+    collect()
     rig.settle()
     assert sorted(rig.verdicts) == [("db.connection", "abandoned"), LEAKED]
     assert [len(one.held) for one in rig.runtime.pools] == [0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import warnings
 
 import pytest
 import servers
 import sqlalchemy
+from garbage import collect
 from sqlalchemy import pool, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
@@ -127,7 +127,7 @@ def test_one_that_is_dropped_is_terminated_and_abandoned(rig, engine, tracer, cy
 
     async def main():
         await asyncio.create_task(drop())
-        gc.collect()
+        collect()
         rig.settle()
         assert rig.verdicts == [("db.connection", "abandoned")]
         assert rig.recorder.opened_leaks[0].where.text == "connection = await engine.connect()"
@@ -182,7 +182,7 @@ def test_cancelled_while_it_gives_back(rig, asyncpg, tracer):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await connection.close()
-        gc.collect()
+        collect()
         assert rig.held == []
         await asyncpg.dispose()
 

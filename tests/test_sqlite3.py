@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import shelve
 import sqlite3
 import sys
@@ -14,6 +13,7 @@ import programs
 import pytest
 import sqlalchemy
 from conftest import GRACE, SCAN
+from garbage import collect
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 
 from crawlo_otel_leaks import adopt
@@ -97,7 +97,7 @@ def test_one_that_is_dropped_is_abandoned(rig, watched, path, tracer, cyclic):
             left.append(left)
 
     drop()
-    gc.collect()
+    collect()
     rig.settle()
     assert rig.verdicts == [ABANDONED]
     assert [len(one.held) for one in rig.runtime.pools] == [0]
@@ -109,7 +109,7 @@ def test_a_with_block_does_not_close(rig, watched, path, tracer):
             connection.execute("create table things (name)")
 
     work()
-    gc.collect()
+    collect()
     rig.settle()
     assert rig.verdicts == [ABANDONED]
 
@@ -232,7 +232,7 @@ def test_a_shelf_that_is_closed_gives_no_alarm(rig, watched, tmp_path, tracer):
         for _ in range(3):
             with shelve.open(str(tmp_path / "shelf")) as shelf:
                 shelf["key"] = 1
-    gc.collect()
+    collect()
     rig.settle()
     assert (rig.verdicts, rig.held) == ([], [])
 

@@ -4,12 +4,12 @@ import gc
 import os
 import signal
 import subprocess
-import warnings
 import weakref
 from pathlib import Path
 
 import pytest
 from child_steps import ABANDONED, LEAK, SLEEP, WAITING, alive, ended, kill, request, zombie
+from garbage import collect, hearing
 
 from crawlo_otel_leaks.instrumentation.subprocesses import SubprocessesInstrumentor
 
@@ -166,7 +166,7 @@ def test_in_a_cycle_too(children_watched):
         child.itself = child
 
     request(cycle)
-    gc.collect()
+    collect()
     children_watched.runtime.tick()
     assert children_watched.verdicts == [ABANDONED]
 
@@ -226,8 +226,7 @@ def test_a_child_dies_as_soon_as_it_is_dropped(children_watched):
 
 
 def test_warnings_name_the_line_that_they_always_named(children_watched):
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with hearing() as told:
         ended(subprocess.Popen("true"))
     (warning,) = told
     assert Path(warning.filename).name == "subprocess.py"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import inspect
 import sys
 import threading
@@ -12,6 +11,7 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from garbage import collect
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
@@ -331,7 +331,7 @@ def test_it_dies_with_its_tracker():
     take(tracker)
     gone = weakref.ref(tracker)
     del tracker
-    gc.collect()
+    collect()
     assert gone() is None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import weakref
 from types import SimpleNamespace
 
 import pytest
+from garbage import collect
 from swift_steps import left_behind
 
 from crawlo_otel_leaks import semconv, swift
@@ -68,7 +68,7 @@ def test_a_record_in_c_dies_with_its_own():
     in_and_out(record, Thing(), Thing())
     gone = weakref.ref(record)
     del record
-    gc.collect()
+    collect()
     assert gone() is None
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import sys
 
 import pytest
+from garbage import collect
 from task_steps import LEAK, LOOPS, cancelled, in_a_request, leave, pending, run, stuck, tracer
 
 from crawlo_otel_leaks import adopt, scope
@@ -198,11 +198,11 @@ def test_one_that_is_collected_while_pending_is_abandoned(tasks_watched, loop, t
         await careless()
         for _ in range(ticks):
             tasks_watched.pass_time(1)
-        gc.collect()
+        collect()
         tasks_watched.pass_time(1)
         assert told == ["Task was destroyed but it is pending!"]
 
-    gc.collect()
+    collect()
     run(main(), loop)
     assert tasks_watched.verdicts == [("task", "abandoned")]
     leak = tasks_watched.recorder.opened_leaks[0]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 
 import pytest
 import urllib3
+from garbage import collect
 from http_steps import DROPPED, LEAK, in_a_request, released, sessions, slots, tracer, wait_for_buffers
 from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 
@@ -142,7 +142,7 @@ def test_every_way_out_of_a_request_gives_the_connection_back(watched_urllib3, t
     for _ in range(3):
         in_a_request(way, manager, threaded_site.url)
     assert slots(watched_urllib3) == []
-    gc.collect()
+    collect()
     watched_urllib3.settle()
     assert watched_urllib3.verdicts == []
     assert len(released(watched_urllib3)) >= 3
@@ -173,7 +173,7 @@ def test_an_unread_response_is_told_once_in_the_span_and_at_the_line_of_who_aske
 @pytest.mark.parametrize("page", ["/large", "/closing", "/stalled"])
 def test_a_response_that_is_dropped_unread_is_abandoned(watched_urllib3, threaded_site, manager, page):
     in_a_request(ask, manager, threaded_site.url + page)
-    gc.collect()
+    collect()
     watched_urllib3.settle()
     assert watched_urllib3.verdicts == [DROPPED]
 
@@ -184,7 +184,7 @@ def test_closing_the_response_is_enough_unless_the_pool_blocks(watched_urllib3, 
             pass
 
     in_a_request(close, manager, threaded_site.url + "/large")
-    gc.collect()
+    collect()
     watched_urllib3.settle()
     blocks = manager.connection_from_url(threaded_site.url).block
     assert watched_urllib3.verdicts == ([LEAK] if blocks else [])
@@ -240,7 +240,7 @@ def test_whom_a_blocking_pool_has_none_left_for_is_told_who_holds_them(watched_u
 def test_what_a_blocking_pool_lost_stays_among_what_is_told(watched_urllib3, threaded_site):
     pool = urllib3.HTTPConnectionPool(*threaded_site.server_address, maxsize=1, block=True)
     in_a_request(lambda: pool.urlopen("GET", "/large", preload_content=False))
-    gc.collect()
+    collect()
     with pytest.raises(urllib3.exceptions.EmptyPoolError) as caught:
         pool.urlopen("GET", "/small", pool_timeout=0.01)
     assert caught.value.__notes__[0].startswith("1 of 1 connections")
@@ -263,7 +263,7 @@ def test_one_manager_is_presumed_shared_and_a_dropped_one_costs_nothing(watched_
     _, kept = in_a_request(urllib3.PoolManager)
     for _ in range(3):
         in_a_request(lambda: urllib3.PoolManager().request("GET", threaded_site.url + "/small"))
-    gc.collect()
+    collect()
     watched_urllib3.settle()
     assert watched_urllib3.verdicts == []
     assert [handle.referent() for handle in sessions(watched_urllib3)] == [kept]

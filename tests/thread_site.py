@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -89,14 +90,29 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+    """Once closed it has no thread and no connection left, which the next test would see end."""
+
+    daemon_threads = False
     request_queue_size = 128
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.proceed = threading.Event()
+        self.talking = set()
         self.url = "http://127.0.0.1:{1}".format(*self.server_address)
+
+    def process_request(self, request, client_address):
+        self.talking.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        self.talking.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self):
+        for request in list(self.talking):
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
         """Say nothing of clients that went away."""
@@ -113,6 +129,7 @@ def serving() -> Iterator[Server]:
         server.proceed.set()
         server.shutdown()
         thread.join()
+        server.hang_up()
         server.server_close()
 
 
