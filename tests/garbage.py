@@ -32,6 +32,17 @@ def collect():
             gc.enable()
 
 
+def leavings() -> int:
+    """Collect until nothing is left; return what each collection finds again: others' objects that come back to life."""
+    collect()
+    found = 0
+    for _ in range(10):
+        found = gc.collect()
+        if not found:
+            break
+    return found
+
+
 @contextlib.contextmanager
 def hearing() -> Iterator[list[warnings.WarningMessage]]:
     """Record every warning of a block, and none of what was garbage before it."""

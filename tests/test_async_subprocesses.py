@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import threading
 
 import pytest
 from child_steps import ABANDONED, LEAK, SLEEP, alive
-from garbage import collect
+from garbage import collect, leavings
 from task_steps import LOOPS, in_a_request
 from task_steps import run as run_on
 
@@ -199,9 +198,7 @@ def forgotten(kept):
     for thread in threading.enumerate():  # which keeps what it tells of the end
         if thread.name.startswith(("asyncio-waitpid", "waitpid")):
             thread.join(10)
-    for _ in range(10):  # other tests' leavings may make new garbage with each collection
-        if not gc.collect():
-            break
+    leavings()
 
 
 @each_loop
