@@ -33,7 +33,7 @@ def collect():
 
 
 def leavings() -> int:
-    """Collect until nothing is left; return what each collection finds again: others' objects that come back to life."""
+    """Collect until nothing is left; return what each finds again: others' objects that come back to life."""
     collect()
     found = 0
     for _ in range(10):
