@@ -66,6 +66,9 @@ static inline int instruction_of(Step *step) { return _PyInterpreterFrame_LASTI(
 
 static inline PyObject *globals_of(Step *step) { return step->f_globals; }
 
+/* Where a coroutine executes, once it does: within the coroutine itself, so that no other's is there while it lives. */
+static inline Step *step_of(PyObject *coroutine) { return (Step *)((PyCoroObject *)coroutine)->cr_iframe; }
+
 #else /* frame objects, which 3.10 has for every call */
 
 #if PY_VERSION_HEX < 0x030B0000
@@ -75,6 +78,7 @@ static inline int instruction_of(Step *step) { return step->f_lasti < 0 ? -1 : s
 static inline PyObject *globals_of(Step *step) { return step->f_globals; }
 static inline Step *running(void) { return PyEval_GetFrame(); }
 static inline Step *begin(PyObject *frame) { return (Step *)frame; }
+static inline Step *step_of(PyObject *coroutine) { return ((PyCoroObject *)coroutine)->cr_frame; }
 #else
 #error "crawlo-otel-leaks-accelerator knows the frames of CPython 3.10 to 3.13"
 #endif

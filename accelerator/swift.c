@@ -9,6 +9,7 @@
 #include "making.h"
 #include "files.h"
 #include "taking.h"
+#include "asked.h"
 
 static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
     if (!arguments(self, "locate", count, 2)) return NULL;
@@ -149,6 +150,10 @@ static int make_names(void) {
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
     NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
+    NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
+    NAME(connection_name, "_connection") NAME(closed_name, "_closed")
+    NAME(ssl_name, "is_ssl") NAME(host_name, "host") NAME(port_name, "port")
+    NAME(recording_name, "is_recording") NAME(http_text, "http://") NAME(https_text, "https://") NAME(colon_text, ":")
 #undef NAME
     return 0;
 }
@@ -158,11 +163,12 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
-    if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0) return NULL;
+    if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0 || PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
-        PyModule_AddType(module, &Files_Type) < 0 || PyModule_AddType(module, &Taking_Type) < 0)
+        PyModule_AddType(module, &Files_Type) < 0 || PyModule_AddType(module, &Taking_Type) < 0 ||
+        PyModule_AddType(module, &Asking_Type) < 0)
         Py_CLEAR(module);
     return module;
 }

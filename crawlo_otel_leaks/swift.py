@@ -33,8 +33,9 @@ def accelerate(own: Tracker) -> bool:
         return False
     own.locate, own.acquire, own.hold, own.release = made.locate, made.acquire, made.hold, made.release  # type: ignore[method-assign]
     own.enter = made.enter  # type: ignore[method-assign]
-    maker, files, taking = (functools.partial(kind, swift=made) for kind in (module.Maker, module.Files, module.Taking))
-    own.accelerator = tracker.Accelerator(maker, module.Stand, files, taking)
+    kinds = (module.Maker, module.Files, module.Taking, module.Asking)
+    maker, files, taking, asking = (functools.partial(kind, swift=made) for kind in kinds)
+    own.accelerator = tracker.Accelerator(maker, module.Stand, files, taking, asking)
     own.sites.forgetters.append(made.forget)
     return True
 

@@ -49,6 +49,8 @@ class Accelerator(NamedTuple):
     """Makes what holds files that were opened."""
     taking: Callable[..., Any]
     """Makes what records a pool's connections."""
+    asking: Callable[..., Any]
+    """Makes what notes aiohttp's requests, and the connector slots that they hold."""
 
 
 class Terms:

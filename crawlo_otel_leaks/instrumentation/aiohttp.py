@@ -3,258 +3,15 @@
 from __future__ import annotations
 
 import sys
-import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from crawlo_otel_leaks import semconv
-from crawlo_otel_leaks.blame import explain
-from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle, LoopHandle, SessionHandle
-from crawlo_otel_leaks.instrumentation._origins import Origins
-from crawlo_otel_leaks.instrumentation._references import NONE
+from crawlo_otel_leaks.instrumentation._aiohttp_client import Client
+from crawlo_otel_leaks.instrumentation._aiohttp_handles import ConnectionHandle, SessionHandle
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
-    from crawlo_otel_leaks.tracker import Tracker
-
-    Wrapped = Callable[..., Any]
-    Arguments = tuple[Any, ...]
-    Keywords = dict[str, Any]
-
-T = TypeVar("T")
-_TUNNEL: Final = "_create_proxy_connection"
-"""What asks a proxy for a way through has a Connection object of its own for that, until the way is there."""
-
-
-class _Client:
-    """What stands in front of aiohttp's methods, and what is open by identity of its object.
-
-    A connection belongs to who called session.get(), and to the span current there, not to the
-    client span that another instrumentation opens further down.
-    """
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-        self._requests: Origins[ConnectionHandle] = Origins(tracker.chores)
-        self._open: dict[int, LoopHandle] = {}
-        self._through: dict[int, dict[int, LoopHandle]] = {}
-
-    def find(self, thing: object) -> Handle | None:
-        """Return the handle of a session, connection, response or websocket."""
-        thing = getattr(thing, "_connection", None) or getattr(thing, "_conn", None) or thing
-        handle = self._open.get(id(thing))
-        return handle if handle is not None and handle.ref() is thing else None
-
-    def opened(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> None:
-        """ClientSession.__init__."""
-        wrapped(*args, **kwargs)
-        self._safely("ClientSession", self._note_session, session, sys._getframe(1))  # noqa: SLF001
-
-    def closed(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """ClientSession.close: it ends the session when it is awaited, not when it is called."""
-        if args or kwargs:  # which it refuses at once
-            return wrapped(*args, **kwargs)
-        closing: Any = self._closing(wrapped, session)
-        # What asyncio and `never awaited` warnings call it.
-        closing.__name__, closing.__qualname__ = wrapped.__name__, wrapped.__qualname__
-        return closing
-
-    async def _closing(self, wrapped: Wrapped, session: Any) -> Any:
-        self._end(session, self._tracker.release)
-        return await wrapped()
-
-    def detached(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """ClientSession.detach: whoever took the connector has to close it."""
-        self._end(session, self._tracker.release)
-        return wrapped(*args, **kwargs)
-
-    def dropped(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """ClientSession.__del__: collected; not closed, if it still counts as open."""
-        self._end(session, self._tracker.abandon)
-        return wrapped(*args, **kwargs)
-
-    def ask(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """ClientSession._request and _ws_connect, where no function of ours can show itself as a coroutine function."""
-        request = wrapped(*args, **kwargs)
-        self._safely("request", self._note_request, session, request, sys._getframe(1))  # noqa: SLF001
-        return request
-
-    # What each request goes through is a function that stands in the class itself: wrapt's own way costs 2 us.
-
-    def asked(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Return what stands for both from 3.12 on: note who asks, before anything is awaited."""
-        getframe, note = sys._getframe, self._note_request  # noqa: SLF001  (documented)
-
-        def ask(session: Any, *args: Any, **kwargs: Any) -> Any:
-            request = original(session, *args, **kwargs)
-            if live:
-                try:
-                    note(session, request, getframe(1))
-                except Exception as error:  # noqa: BLE001  (the host has what it asked for)
-                    self._tracker.fail("aiohttp request", error)
-            return request
-
-        return ask
-
-    def taken(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Connection.__init__: a connector gives somebody a slot."""
-        getframe, note = sys._getframe, self._note_slot  # noqa: SLF001  (documented)
-
-        def take(connection: Any, *args: Any, **kwargs: Any) -> None:
-            original(connection, *args, **kwargs)
-            if live:
-                try:
-                    note(connection, getframe(1))
-                except Exception as error:  # noqa: BLE001  (the host has its connection)
-                    self._tracker.fail("aiohttp connection", error)
-
-        return take
-
-    def connect(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """BaseConnector._create_connection: there may be no descriptor left for one more."""
-
-        async def connect(connector: Any, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return await original(connector, *args, **kwargs)
-            except Exception as error:
-                if live:
-                    self._safely("blame", explain, self._tracker, error)
-                raise
-
-        return connect
-
-    def upgraded(self, wrapped: Wrapped, websocket: Any, args: Arguments, kwargs: Keywords) -> None:
-        """ClientWebSocketResponse.__init__: the slot is a websocket's from now on."""
-        wrapped(*args, **kwargs)
-        self._safely("websocket", self._note_websocket, websocket)
-
-    def given_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Connection.release and Connection.close."""
-        opened, release = self._open, self._tracker.release
-
-        def give_back(connection: Any) -> Any:
-            if live and id(connection) in opened:
-                self._end(connection, release)
-            return original(connection)
-
-        return give_back
-
-    def connection_dropped(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Connection.__del__: collected, and not released if it still has its protocol."""
-        opened = self._open
-
-        def drop(connection: Any, **kwargs: Any) -> Any:
-            if live and id(connection) in opened:
-                held = connection._protocol is not None  # noqa: SLF001  (as its own __del__ asks)
-                self._end(connection, self._tracker.abandon if held else self._tracker.release)
-            return original(connection, **kwargs)
-
-        return drop
-
-    def response_dropped(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """ClientResponse.__del__: collected; it gives a slot that it still holds back without a word."""
-
-        def drop(response: Any, **kwargs: Any) -> Any:
-            if live:
-                connection = getattr(response, "_connection", None)
-                if connection is not None and not response._closed:  # noqa: SLF001  (as its own __del__ asks)
-                    self._end(connection, self._tracker.abandon)
-            return original(response, **kwargs)
-
-        return drop
-
-    def connector_closed(self, wrapped: Wrapped, connector: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """BaseConnector._close: its slots are given back with their sockets, its sessions are closed too."""
-        for key, handle in self._through.pop(id(connector), {}).items():
-            self._open.pop(key, None)
-            self._tracker.release(handle)
-        return wrapped(*args, **kwargs)
-
-    def _end(self, thing: object, end: Callable[[Handle], None]) -> None:
-        key = id(thing)
-        handle = self._open.pop(key, None)
-        if handle is None:
-            return
-        mates = self._through.get(handle.connector)
-        if mates is not None:
-            mates.pop(key, None)
-            if not mates:
-                self._through.pop(handle.connector, None)
-        end(handle)
-
-    def _begin(self, thing: object, handle: LoopHandle) -> None:
-        key, through = id(thing), handle.connector
-        self._open[key] = handle
-        mates = self._through.get(through) or {}
-        mates[key] = handle
-        self._through[through] = mates  # last: a finalizer may just have taken an empty one away
-
-    def _note_session(self, session: Any, frame: FrameType) -> None:
-        handle = SessionHandle(semconv.HTTP_SESSION, type(session).__qualname__).of(session, session.connector)
-        if self._tracker.acquire(handle, _caller(session, frame)) is not None:
-            self._begin(session, handle)
-
-    def _note_request(self, session: Any, request: Any, frame: FrameType) -> None:
-        below, requests = frame.f_back, self._requests
-        # A websocket's own request, two calls below it, was asked for where the websocket was.
-        origin = requests.of(below) if id(below) in requests.by_frame else None
-        if origin is None:
-            origin = self._locate(frame)
-        handle = self._open.get(id(session))
-        if type(handle) is SessionHandle:
-            handle.requests += 1
-            self._tracker.use(handle)
-        if origin is not None:
-            requests.add(request, origin)
-
-    def _note_slot(self, connection: Any, frame: FrameType) -> None:
-        if connection._source_traceback:  # noqa: SLF001  (there in debug mode, our own frame at its end)
-            del connection._source_traceback[-1]  # noqa: SLF001
-        if frame.f_code.co_name == _TUNNEL:
-            return
-        origin = self._requests.nearest(frame) or self._locate(frame)
-        if origin is None:
-            return
-        connector, key = connection._connector, connection._key  # noqa: SLF001  (they have no public names)
-        handle = origin
-        if origin.connector:  # a redirect's: the first slot of its request has it
-            handle = ConnectionHandle(semconv.HTTP_CONNECTION)
-            self._tracker.move(handle, origin)
-        handle.name = f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
-        handle.websocket, handle.ref, handle.loop = NONE, weakref.ref(connection), weakref.ref(connection._loop)  # noqa: SLF001
-        handle.connector = id(connector)
-        self._tracker.hold(handle)
-        self._begin(connection, handle)
-
-    def _locate(self, frame: FrameType) -> ConnectionHandle | None:
-        handle = ConnectionHandle(semconv.HTTP_CONNECTION)
-        handle.connector = 0
-        return handle if self._tracker.locate(handle, frame) is not None else None
-
-    def _note_websocket(self, websocket: Any) -> None:
-        handle = self.find(websocket)
-        if isinstance(handle, ConnectionHandle):
-            handle.websocket = weakref.ref(websocket)
-
-    def _safely(self, where: str, step: Callable[..., T], *args: Any) -> T | None:
-        """The host has what it asked for; that we cannot watch it is our failure alone."""
-        try:
-            return step(*args)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self._tracker.fail(f"aiohttp {where}", error)
-            return None
-
-
-def _caller(session: object, frame: FrameType) -> FrameType:
-    """Return the frame that made the session: that of its subclass's own __init__ is not the place to look at."""
-    codes = [getattr(vars(kind).get("__init__"), "__code__", None) for kind in type(session).__mro__]
-    while frame.f_code in codes and frame.f_back is not None:
-        frame = frame.f_back
-    return frame
 
 
 class AiohttpInstrumentor(Instrumentor):
@@ -266,10 +23,14 @@ class AiohttpInstrumentor(Instrumentor):
 
     def points(self, running: Runtime) -> list[Point]:
         """Return the table: of what belongs together, the ends before the beginning."""
-        client = _Client(running.tracker)
+        client = Client(running.tracker)
         running.finders.append(client.find)
+        way, swift = client.way, running.tracker.accelerator is not None
         sessions, connector, slot = "aiohttp.client", "aiohttp.connector", semconv.HTTP_CONNECTION
-        ask, direct = (client.asked, True) if sys.version_info >= (3, 12) else (client.ask, False)
+        direct = swift or sys.version_info >= (3, 12)
+        ask = way("ask", client.asked) if direct else client.ask
+        give_back, drop = way("give_back", client.given_back), way("drop", client.connection_dropped)
+        drop_response = way("drop_response", client.response_dropped)
         return [
             Point(sessions, "ClientSession.close", client.closed, semconv.HTTP_SESSION),
             Point(sessions, "ClientSession.detach", client.detached, semconv.HTTP_SESSION),
@@ -278,12 +39,12 @@ class AiohttpInstrumentor(Instrumentor):
             Point(sessions, "ClientSession._request", ask, direct=direct),
             Point(sessions, "ClientSession._ws_connect", ask, direct=direct),
             Point("aiohttp.client_ws", "ClientWebSocketResponse.__init__", client.upgraded),
-            Point("aiohttp.client_reqrep", "ClientResponse.__del__", client.response_dropped, direct=True),
+            Point("aiohttp.client_reqrep", "ClientResponse.__del__", drop_response, direct=True),
             Point(connector, "BaseConnector._close", client.connector_closed, slot),
-            Point(connector, "Connection.release", client.given_back, slot, direct=True),
-            Point(connector, "Connection.close", client.given_back, slot, direct=True),
-            Point(connector, "Connection.__del__", client.connection_dropped, slot, direct=True),
-            Point(connector, "Connection.__init__", client.taken, slot, direct=True),
+            Point(connector, "Connection.release", give_back, slot, direct=True),
+            Point(connector, "Connection.close", give_back, slot, direct=True),
+            Point(connector, "Connection.__del__", drop, slot, direct=True),
+            Point(connector, "Connection.__init__", way("take", client.taken), slot, direct=True),
             Point(connector, "TCPConnector._create_connection", client.connect, direct=True),
             Point(connector, "UnixConnector._create_connection", client.connect, direct=True),
         ]

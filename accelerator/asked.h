@@ -1,0 +1,173 @@
+/* What stands in front of aiohttp's methods: a Stand that binds as methods do, and one object for what all of them note. */
+#ifndef ASKED_H
+#define ASKED_H
+
+#include "asking.h"
+#include "stand.h"
+
+typedef int (*Note)(Asking *, PyObject *thing, PyObject *result);
+
+static const struct Role { const char *name, *where; Note before, after; } roles[] = {
+    {"ask", "request", NULL, note_request},
+    {"take", "connection", NULL, note_slot},
+    {"give_back", "release", note_return, NULL},
+    {"drop", "finalizer", note_dropped, NULL},
+    {"drop_response", "finalizer", note_response_dropped, NULL},
+    {NULL},
+};
+
+typedef struct {
+    Stand stand;
+    Asking *asking;
+    const struct Role *role;
+} Way;
+
+/* A failure of ours is told, and is none of the host's; -1 with an exception that ends the program. */
+static int safely(Way *self, Note note, PyObject *thing, PyObject *result) {
+    if (self->asking->failed == NULL) return 0; /* it is being collected */
+    if (note(self->asking, thing, result) >= 0) return 0;
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
+    PyObject *error = caught(), *told = PyObject_CallFunction(self->asking->failed, "sO", self->role->where, error);
+    Py_XDECREF(error);
+    Py_XDECREF(told);
+    return told == NULL ? -1 : 0;
+}
+
+static PyObject *way_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Way *self = (Way *)callable;
+    int live = PyList_GET_SIZE(self->stand.live) && PyVectorcall_NARGS(flags);
+    if (live && self->role->before != NULL && safely(self, self->role->before, args[0], NULL) < 0) return NULL;
+    PyObject *result = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
+    if (live && result != NULL && self->role->after != NULL && safely(self, self->role->after, args[0], result) < 0) Py_CLEAR(result);
+    return result;
+}
+
+static PyObject *way_bound(PyObject *self, PyObject *thing, PyObject *Py_UNUSED(type)) {
+    return thing == NULL || thing == Py_None ? Py_NewRef(self) : PyMethod_New(self, thing);
+}
+
+static int way_traverse(Way *self, visitproc visit, void *arg) {
+    Py_VISIT(self->asking);
+    return stand_traverse(&self->stand, visit, arg);
+}
+
+static void way_dealloc(Way *self) {
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->asking);
+    end_stand(&self->stand);
+}
+
+static PyTypeObject Way_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Way",
+    .tp_doc = "Stands in front of a method of aiohttp's, and notes what it does.",
+    .tp_basicsize = sizeof(Way),
+    .tp_base = &Stand_Type,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_vectorcall_offset = offsetof(Stand, vectorcall),
+    .tp_call = PyVectorcall_Call,
+    .tp_traverse = (traverseproc)way_traverse,
+    .tp_dealloc = (destructor)way_dealloc,
+    .tp_descr_get = way_bound,
+};
+
+/* "module:path" of a method, where it is found again once it was pickled. */
+static PyObject *place_in_module(PyObject *wrapped) {
+    PyObject *module = PyObject_GetAttrString(wrapped, "__module__"), *path = PyObject_GetAttrString(wrapped, "__qualname__");
+    PyObject *place = module == NULL || path == NULL ? NULL : PyUnicode_FromFormat("%S:%S", module, path);
+    Py_XDECREF(module);
+    Py_XDECREF(path);
+    return place;
+}
+
+static const struct Role *role_named(const char *name) {
+    const struct Role *role = roles;
+    while (role->name != NULL && strcmp(role->name, name) != 0) role++;
+    if (role->name != NULL) return role;
+    PyErr_Format(PyExc_ValueError, "%s found, ask, take, give_back, drop or drop_response expected", name);
+    return NULL;
+}
+
+static PyObject *asking_stand(Asking *self, PyObject *args) {
+    const char *name;
+    PyObject *wrapped, *live;
+    if (!PyArg_ParseTuple(args, "sOO!", &name, &wrapped, &PyList_Type, &live)) return NULL;
+    if (self->failed == NULL) return collected(), NULL;
+    const struct Role *role = role_named(name);
+    PyObject *place = role == NULL ? NULL : place_in_module(wrapped);
+    Way *way = place == NULL ? NULL : (Way *)Way_Type.tp_alloc(&Way_Type, 0);
+    if (way != NULL) {
+        begin_stand(&way->stand, way_call, wrapped, live, Py_None, place);
+        way->asking = (Asking *)Py_NewRef((PyObject *)self);
+        way->role = role;
+    }
+    Py_XDECREF(place);
+    return (PyObject *)way;
+}
+
+/* -- one object for each instrumentor -- */
+
+static int asking_slots(Asking *self) {
+    PyTypeObject *type = Py_TYPE(self->template);
+#define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
+    ASKING_SLOTS(SLOT)
+#undef SLOT
+    return (self->session_requests = slot((PyTypeObject *)self->session_type, "requests")) < 0 ? -1 : 0;
+}
+
+static int asking_fill(Asking *self, PyObject *parts) {
+#define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
+    ASKING_PARTS(PART)
+#undef PART
+    if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !PyDict_Check(self->asked) || !PyDict_Check(self->open) ||
+        !PyDict_Check(self->through) || !PyType_Check(self->session_type) || !PyUnicode_Check(self->tunnel)) {
+        PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
+        return -1;
+    }
+    return is_handle(swift_behind(self), self->template) && is_plain_type(Py_TYPE(self->template)) ? asking_slots(self) : -1;
+}
+
+static int asking_traverse(Asking *self, visitproc visit, void *arg) {
+#define PART(name) Py_VISIT(self->name);
+    ASKING_PARTS(PART)
+#undef PART
+    return 0;
+}
+
+static int asking_clear(Asking *self) {
+    Py_CLEAR(self->failed); /* first: the stands ask for it */
+#define PART(name) Py_CLEAR(self->name);
+    ASKING_PARTS(PART)
+#undef PART
+    return 0;
+}
+
+static void asking_dealloc(Asking *self) {
+    PyObject_GC_UnTrack(self);
+    asking_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *asking_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
+    return of_parts(type, args, parts, (Fill)asking_fill);
+}
+
+static PyMethodDef asking_methods[] = {
+    {"stand", (PyCFunction)asking_stand, METH_VARARGS, "Return what stands in front of a method, by what that does."},
+    {NULL},
+};
+
+static PyTypeObject Asking_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Asking",
+    .tp_doc = "What is noted of aiohttp's requests, and of the connector slots that they hold.",
+    .tp_basicsize = sizeof(Asking),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = asking_new,
+    .tp_traverse = (traverseproc)asking_traverse,
+    .tp_clear = (inquiry)asking_clear,
+    .tp_dealloc = (destructor)asking_dealloc,
+    .tp_methods = asking_methods,
+};
+#endif

@@ -1,0 +1,215 @@
+"""What the accelerator notes of aiohttp; that it answers as Python does, tests/test_aiohttp_*.py ask of both."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import sys
+import weakref
+from types import SimpleNamespace
+
+import pytest
+from aiohttp.connector import Connection
+from garbage import collect
+from swift_steps import left_behind
+
+from crawlo_otel_leaks import semconv, swift
+from crawlo_otel_leaks.instrumentation._aiohttp_client import Client
+from crawlo_otel_leaks.instrumentation._aiohttp_handles import SessionHandle
+from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.tracker import Tracker
+
+pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+
+KEY = SimpleNamespace(is_ssl=False, host="example.org", port=80)
+
+
+class Loop:
+    """Of a connection."""
+
+
+class Session:
+    """Asks, as aiohttp's does."""
+
+    async def request(self, connector):
+        return Slot(connector)
+
+
+class Slot:
+    """What aiohttp's Connection is to its connector."""
+
+    def __init__(self, connector):
+        self._connector, self._loop, self._protocol, self._key = connector, connector.loop, object(), KEY
+
+    def release(self):
+        self._protocol = None
+
+
+class Answer:
+    """What aiohttp's ClientResponse is when it is dropped."""
+
+    def __init__(self, slot, *, closed=False):
+        self._connection, self._closed = slot, closed
+
+    def drop(self):
+        return "dropped"
+
+
+class Parts(SimpleNamespace):
+    """A client that notes in C, and the methods that are noted."""
+
+    def stand(self, role, method):
+        return self.client.way(role, None)(method, self.live)
+
+
+def noting(**changed):
+    tracker = Tracker(Sites())
+    assert swift.accelerate(tracker)
+    asking = tracker.accelerator.asking
+    tracker.accelerator = tracker.accelerator._replace(asking=lambda **parts: asking(**{**parts, **changed}))
+    return Parts(tracker=tracker, client=Client(tracker), live=[True])
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    made = noting()
+    for kind, name, role in (
+        (Session, "request", "ask"),
+        (Slot, "__init__", "take"),
+        (Slot, "release", "give_back"),
+        (Answer, "drop", "drop_response"),
+    ):
+        monkeypatch.setattr(kind, name, made.stand(role, vars(kind)[name]))
+    return made
+
+
+def connector():
+    return SimpleNamespace(loop=Loop())
+
+
+def finish(coroutine):
+    try:
+        coroutine.send(None)
+    except StopIteration as stopped:
+        return stopped.value
+
+
+def test_a_slot_belongs_to_where_its_request_was_asked_for(parts):
+    request = Session().request(connector())  # here
+    line = inspect.currentframe().f_lineno - 1
+    slot = finish(request)
+    (handle,) = parts.tracker.held([semconv.HTTP_CONNECTION])
+    code, instruction = handle.site.frames[0]
+    assert next(at for start, end, at in code.co_lines() if start <= instruction < end) == line
+    assert (handle.name, handle.referent()) == ("http://example.org:80", slot)
+    slot.release()
+    assert list(parts.tracker.held()) == []
+    assert parts.tracker.errors == 0
+
+
+def test_what_is_noted_of_a_request_leaves_nothing_behind(parts):
+    through, session = connector(), Session()
+
+    def turn():
+        finish(session.request(through)).release()
+
+    assert left_behind(turn, parts.tracker.brief_holds[semconv.HTTP_CONNECTION].clear) < 100
+
+
+def test_two_slots_of_one_request_have_a_handle_each(parts):
+    class Redirected(Session):
+        async def both(self, through):
+            return [Slot(through), Slot(through)]
+
+    Redirected.both = parts.stand("ask", Redirected.both)
+    slots = finish(Redirected().both(connector()))
+    assert len(list(parts.tracker.held())) == 2
+    assert len({handle.site for handle in parts.tracker.held()}) == 1
+    for slot in slots:
+        slot.release()
+    assert list(parts.tracker.held()) == []
+
+
+@pytest.mark.parametrize(("closed", "told"), [(False, 1), (True, 0)])
+def test_a_response_that_is_dropped_unread_abandons_its_slot(parts, closed, told):
+    answer = Answer(Slot(connector()), closed=closed)
+    assert answer.drop() == "dropped"
+    assert len(parts.tracker.abandoned) == told
+    assert Answer(None).drop() == "dropped"
+
+
+def test_what_is_not_live_goes_straight_through(parts):
+    parts.live.clear()
+    finish(Session().request(connector())).release()
+    assert parts.tracker.ignored == 0
+    assert list(parts.tracker.held()) == []
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_session_counts_its_requests_and_who_makes_them(parts, another):
+    session = Session()
+    handle = SessionHandle(semconv.HTTP_SESSION)
+    handle.requests, handle.connector, handle.ref = 0, 0, weakref.ref(session)
+    parts.tracker.acquire(handle, sys._getframe())
+    if another:
+        handle.scope = object()
+    parts.client._open[id(session)] = handle
+    session.request(connector()).close()
+    assert (handle.requests, handle.shared) == (1, another)
+
+
+def test_a_stand_shows_itself_as_the_method(parts):
+    assert inspect.iscoroutinefunction(Session.request)
+    assert inspect.signature(Slot.release) == inspect.signature(Slot.release.__wrapped__)
+    assert Session.request.__qualname__ == "Session.request"
+    assert isinstance(Session.__dict__["request"], type(connector))
+    assert pickle.loads(pickle.dumps(Connection.release)) is Connection.release
+
+
+def test_failures_of_ours_are_told_and_are_none_of_the_hosts(parts):
+    parts.tracker.clock = lambda: 1 / 0
+    slot = finish(Session().request(connector()))
+    assert isinstance(slot, Slot)
+    assert parts.tracker.errors == 1
+
+
+def test_what_ends_the_program_goes_through(parts):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    parts.tracker.clock = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        Slot(connector())
+    assert parts.tracker.errors == 0
+
+
+@pytest.mark.parametrize("part", ["swift", "template", "session_type", "asked", "open", "through", "tunnel"])
+def test_it_takes_only_what_it_can_work_with(part):
+    with pytest.raises(TypeError):
+        noting(**{part: None})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("sleep", len, []), ValueError),
+        (("ask", len, ()), TypeError),
+        (("ask",), TypeError),
+        (("ask", object(), []), AttributeError),
+    ],
+)
+def test_it_says_what_it_expects_of_a_stand(arguments, error):
+    with pytest.raises(error):
+        noting().client._swift.stand(*arguments)
+
+
+def test_it_dies_with_its_client():
+    made = noting()
+    gone = weakref.ref(made.client)
+    stand = made.stand("ask", Session.request)
+    del made
+    collect()
+    assert gone() is not None, "the stand needs it"
+    del stand
+    collect()
+    assert gone() is None
