@@ -42,10 +42,6 @@ static PyObject *way_call(PyObject *callable, PyObject *const *args, size_t flag
     return result;
 }
 
-static PyObject *way_bound(PyObject *self, PyObject *thing, PyObject *Py_UNUSED(type)) {
-    return thing == NULL || thing == Py_None ? Py_NewRef(self) : PyMethod_New(self, thing);
-}
-
 static int way_traverse(Way *self, visitproc visit, void *arg) {
     Py_VISIT(self->asking);
     return stand_traverse(&self->stand, visit, arg);
@@ -69,7 +65,7 @@ static PyTypeObject Way_Type = {
     .tp_call = PyVectorcall_Call,
     .tp_traverse = (traverseproc)way_traverse,
     .tp_dealloc = (destructor)way_dealloc,
-    .tp_descr_get = way_bound,
+    .tp_descr_get = stand_bound,
 };
 
 /* "module:path" of a method, where it is found again once it was pickled. */

@@ -22,7 +22,7 @@ static int is_ignored(Swift *self, PyObject *context) {
     if (suppressed == NULL && PyErr_Occurred()) return -1;
     int ignored = suppressed == NULL ? 0 : PyObject_IsTrue(suppressed);
     if (ignored) return ignored;
-    PyObject *closed = term(self, self->tracker_closed);
+    PyObject *closed = term(self, closed_term_name);
     if (closed == NULL) return -1;
     ignored = PyObject_IsTrue(closed);
     Py_DECREF(closed);
@@ -30,14 +30,14 @@ static int is_ignored(Swift *self, PyObject *context) {
 }
 
 static int ignore(Swift *self) {
-    PyObject *ignored = term(self, self->tracker_ignored);
+    PyObject *ignored = term(self, ignored_name);
     if (ignored == NULL) return -1;
     PyObject *one = PyLong_FromLong(1), *more = one == NULL ? NULL : PyNumber_Add(ignored, one);
     Py_DECREF(ignored);
     Py_XDECREF(one);
-    if (more == NULL) return -1;
-    put(self->tracker, self->tracker_ignored, more);
-    return 0;
+    int done = more == NULL ? -1 : PyDict_SetItem(self->terms, ignored_name, more);
+    Py_XDECREF(more);
+    return done;
 }
 
 /* As owner.this_span: the caller's reference. */
@@ -127,14 +127,14 @@ static int located(Swift *self, PyObject *handle, PyObject *frame) {
 
 /* What the tracker's clock says; it is asked for each time, because a test may change it. */
 static PyObject *now_of(Swift *self) {
-    PyObject *clock = term(self, self->tracker_clock);
+    PyObject *clock = term(self, clock_name);
     PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
     Py_XDECREF(clock);
     return now;
 }
 
 static int brief_of(Swift *self, double *brief) {
-    PyObject *value = term(self, self->tracker_brief);
+    PyObject *value = term(self, brief_name);
     if (value == NULL) return -1;
     *brief = PyFloat_AsDouble(value);
     Py_DECREF(value);

@@ -22,10 +22,6 @@ static PyObject *maker_call(PyObject *callable, PyObject *const *args, size_t fl
     return task;
 }
 
-static PyObject *maker_bound(PyObject *self, PyObject *loop, PyObject *Py_UNUSED(type)) {
-    return loop == NULL || loop == Py_None ? Py_NewRef(self) : PyMethod_New(self, loop);
-}
-
 static PyObject *maker_new(PyTypeObject *type, PyObject *args, PyObject *named) {
     static char *names[] = {"swift", "wrapped", "live", "notes", "create_task", "root", "reach", "failed", "place", NULL};
     PyObject *swift, *wrapped, *live, *failed, *place;
@@ -74,6 +70,6 @@ static PyTypeObject Maker_Type = {
     .tp_new = maker_new,
     .tp_traverse = (traverseproc)maker_traverse,
     .tp_dealloc = (destructor)maker_dealloc,
-    .tp_descr_get = maker_bound,
+    .tp_descr_get = stand_bound,
 };
 #endif

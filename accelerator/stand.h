@@ -51,6 +51,11 @@ static void tell_refused(Stand *self) {
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
 }
 
+/* Where it stands in a class, it binds as methods do. */
+static PyObject *stand_bound(PyObject *self, PyObject *thing, PyObject *Py_UNUSED(type)) {
+    return thing == NULL || thing == Py_None ? Py_NewRef(self) : PyMethod_New(self, thing);
+}
+
 static PyObject *stand_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Stand *self = (Stand *)callable;
     Py_ssize_t count = PyVectorcall_NARGS(flags);

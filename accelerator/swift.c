@@ -62,10 +62,6 @@ static int find_slots(Swift *self) {
 #define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
-    type = Py_TYPE(self->tracker);
-#define SLOT(name) if ((self->tracker_##name = slot(type, #name)) < 0) return -1;
-    TRACKER_SLOTS(SLOT)
-#undef SLOT
     type = (PyTypeObject *)self->site_type;
 #define SLOT(name) if ((self->site_##name = slot(type, #name)) < 0) return -1;
     SITE_SLOTS(SLOT)
@@ -89,8 +85,8 @@ static int fill(Swift *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     PARTS(PART)
 #undef PART
-    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds)) {
-        PyErr_SetString(PyExc_TypeError, "young and brief_holds are expected to be dictionaries");
+    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds) || !PyDict_Check(self->terms)) {
+        PyErr_SetString(PyExc_TypeError, "young, brief_holds and terms are expected to be dictionaries");
         return -1;
     }
     return find_slots(self) < 0 ? -1 : find_numbers(self, parts);
@@ -147,6 +143,7 @@ static int make_names(void) {
 #define NAME(variable, text) if ((variable = PyUnicode_InternFromString(text)) == NULL) return -1;
     NAME(classify_name, "_classify") NAME(at_name, "at")
     NAME(get_name_name, "get_name") NAME(append_name, "append") NAME(owner_name, "owner")
+    NAME(brief_name, "brief") NAME(clock_name, "clock") NAME(closed_term_name, "closed") NAME(ignored_name, "ignored")
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
     NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")

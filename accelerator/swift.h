@@ -8,7 +8,7 @@
 
 /* Every object that is kept, by the name it is given under. */
 #define PARTS(PART) \
-    PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
+    PART(tracker) PART(terms) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
     PART(running_loop) PART(current_task) PART(this_thread) PART(scope) \
     PART(handle_type) PART(site_type) PART(holds_type)
@@ -16,8 +16,6 @@
 #define HANDLE_SLOTS(SLOT) \
     SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
     SLOT(process) SLOT(shared) SLOT(part_of) SLOT(acquired_at) SLOT(released_at)
-
-#define TRACKER_SLOTS(SLOT) SLOT(brief) SLOT(clock) SLOT(closed) SLOT(ignored)
 
 #define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
 
@@ -31,16 +29,14 @@ typedef struct {
 #define SLOT(name) Py_ssize_t handle_##name;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
-#define SLOT(name) Py_ssize_t tracker_##name;
-    TRACKER_SLOTS(SLOT)
-#undef SLOT
 #define SLOT(name) Py_ssize_t site_##name;
     SITE_SLOTS(SLOT)
 #undef SLOT
     Py_ssize_t holds_brief;
 } Swift;
 
-static PyObject *classify_name, *at_name, *get_name_name, *append_name, *owner_name;
+static PyObject *classify_name, *at_name, *get_name_name, *append_name, *owner_name, *brief_name, *clock_name, *closed_term_name,
+    *ignored_name;
 
 static PyTypeObject Swift_Type;
 
@@ -91,10 +87,11 @@ static inline PyObject *of_parts(PyTypeObject *type, PyObject *args, PyObject *p
     return self;
 }
 
-/* One of the tracker's terms, the caller's reference: another may take its place while it is used. */
-static inline PyObject *term(Swift *self, Py_ssize_t offset) {
-    PyObject *found = get(self->tracker, offset);
-    if (found == NULL) PyErr_SetString(PyExc_TypeError, "a tracker that is complete expected");
+/* One of the tracker's attributes, the caller's reference: another may take its place while it is used. `terms` is where
+   they lie; were they slots, all that Python reads of a tracker would cost more. */
+static inline PyObject *term(Swift *self, PyObject *name) {
+    PyObject *found = PyDict_GetItemWithError(self->terms, name);
+    if (found == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a tracker that is complete expected");
     return Py_XNewRef(found);
 }
 

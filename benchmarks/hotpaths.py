@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dummypool import Pool, PoolInstrumentor
+from dummyslot import Client
 from hotparts import PARTS, acquired
 from hotpath import HotPath, measure, repeat, repeat_on_loop
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from crawlo_otel_leaks import runtime
+from crawlo_otel_leaks.instrumentation.aiohttp import AiohttpInstrumentor
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.instrumentation.tasks import TasksInstrumentor
 from crawlo_otel_leaks.instrumentation.threads import ThreadsInstrumentor
@@ -62,6 +64,13 @@ def pool_async(tracker: Tracker) -> HotPath:
     return HotPath(work, work, PoolInstrumentor())
 
 
+def requests(tracker: Tracker) -> HotPath:
+    """Ask an aiohttp session for a request, take a connector slot, give it back."""
+    del tracker
+    work = repeat_on_loop(Client().ask)
+    return HotPath(work, work, AiohttpInstrumentor())
+
+
 def tasks(tracker: Tracker) -> HotPath:
     """Make a task that does nothing, and await it."""
     del tracker
@@ -89,6 +98,7 @@ PATHS: Final[dict[str, Callable[[Tracker], HotPath]]] = {
     "file open + read + close": files,
     "pool take + give back": pool,
     "pool take + give back, asyncio": pool_async,
+    "aiohttp request + slot": requests,
     "create_task + await": tasks,
     "thread start + join": threads,
     "tracker acquire + release": acquired,
@@ -98,7 +108,7 @@ PATHS: Final[dict[str, Callable[[Tracker], HotPath]]] = {
 
 SUFFIX: Final = ", accelerated"
 """Of a path that is run with the accelerator."""
-_FIRST: Final = ("file open", "pool take + give back", "create_task", "tracker acquire")
+_FIRST: Final = ("file open", "aiohttp", "pool take + give back", "create_task", "tracker acquire")
 ACCELERATED: Final = tuple(name + SUFFIX for name in PATHS if name.startswith(_FIRST) and "asyncio" not in name)
 """Paths that are run a second time where it is installed."""
 

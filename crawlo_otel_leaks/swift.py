@@ -43,6 +43,7 @@ def accelerate(own: Tracker) -> bool:
 def _parts(own: Tracker) -> dict[str, Any]:
     return {
         "tracker": own,
+        "terms": vars(own),
         "sites": own.sites,
         "young": own.young,
         "brief_holds": own.brief_holds,

@@ -53,17 +53,7 @@ class Accelerator(NamedTuple):
     """Makes what notes aiohttp's requests, and the connector slots that they hold."""
 
 
-class Terms:
-    """What acquiring and releasing go by. These are slots, which the accelerator reads where they lie."""
-
-    __slots__ = ("brief", "clock", "closed", "ignored")
-    brief: float
-    clock: Callable[[], float]
-    closed: bool
-    ignored: int
-
-
-class Tracker(Terms):
+class Tracker:
     """Who holds what. Every method may be called from any thread, from finalizers too.
 
     Plain dict and deque operations are atomic under the interpreter lock; that is all the
