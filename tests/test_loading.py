@@ -112,7 +112,7 @@ from crawlo_otel_leaks.instrumentation import aiohttp
 def broken(tracker):
     raise RuntimeError("broken on purpose")
 
-aiohttp._Client = broken
+aiohttp.Client = broken
 """
 
 RENAME = """
