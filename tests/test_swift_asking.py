@@ -1,4 +1,4 @@
-"""What the accelerator notes of aiohttp; that it answers as Python does, tests/test_aiohttp_*.py ask of both."""
+"""What is noted of aiohttp, in C and in Python; of the real one, tests/test_aiohttp_*.py ask whichever is there."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ class Session:
 class Slot:
     """What aiohttp's Connection is to its connector."""
 
+    _source_traceback = None
+
     def __init__(self, connector):
         self._connector, self._loop, self._protocol, self._key = connector, connector.loop, object(), KEY
 
     def release(self):
         self._protocol = None
+
+    def drop(self):
+        return "dropped"
 
 
 class Answer:
@@ -59,7 +64,14 @@ class Parts(SimpleNamespace):
     """A client that notes in C, and the methods that are noted."""
 
     def stand(self, role, method):
-        return self.client.way(role, None)(method, self.live)
+        ways = {
+            "ask": self.client.asked,
+            "take": self.client.taken,
+            "give_back": self.client.given_back,
+            "drop": self.client.connection_dropped,
+            "drop_response": self.client.response_dropped,
+        }
+        return self.client.way(role, ways[role])(method, self.live)
 
 
 def noting(**changed):
@@ -70,13 +82,17 @@ def noting(**changed):
     return Parts(tracker=tracker, client=Client(tracker), live=[True])
 
 
-@pytest.fixture
-def parts(monkeypatch):
+@pytest.fixture(params=["in C", "in Python"])
+def parts(monkeypatch, request):
     made = noting()
+    if request.param == "in Python":
+        made.tracker = Tracker(Sites())
+        made.client = Client(made.tracker)
     for kind, name, role in (
         (Session, "request", "ask"),
         (Slot, "__init__", "take"),
         (Slot, "release", "give_back"),
+        (Slot, "drop", "drop"),
         (Answer, "drop", "drop_response"),
     ):
         monkeypatch.setattr(kind, name, made.stand(role, vars(kind)[name]))
@@ -130,6 +146,16 @@ def test_two_slots_of_one_request_have_a_handle_each(parts):
     assert list(parts.tracker.held()) == []
 
 
+@pytest.mark.parametrize(("released", "told"), [(False, 1), (True, 0)])
+def test_a_slot_that_is_dropped_is_abandoned_unless_it_has_no_protocol(parts, released, told):
+    slot = Slot(connector())
+    if released:
+        slot._protocol = None
+    assert slot.drop() == "dropped"
+    assert (len(parts.tracker.abandoned), list(parts.tracker.held())) == (told, [])
+    assert slot.drop() == "dropped"
+
+
 @pytest.mark.parametrize(("closed", "told"), [(False, 1), (True, 0)])
 def test_a_response_that_is_dropped_unread_abandons_its_slot(parts, closed, told):
     answer = Answer(Slot(connector()), closed=closed)
@@ -158,6 +184,7 @@ def test_a_session_counts_its_requests_and_who_makes_them(parts, another):
     assert (handle.requests, handle.shared) == (1, another)
 
 
+@pytest.mark.parametrize("parts", ["in C"], indirect=True)
 def test_a_stand_shows_itself_as_the_method(parts):
     assert inspect.iscoroutinefunction(Session.request)
     assert inspect.signature(Slot.release) == inspect.signature(Slot.release.__wrapped__)
@@ -213,3 +240,36 @@ def test_it_dies_with_its_client():
     del stand
     collect()
     assert gone() is None
+
+
+def test_who_asks_a_proxy_for_a_way_through_holds_no_slot_by_that(parts):
+    def _create_proxy_connection():
+        return Slot(connector())
+
+    assert isinstance(_create_proxy_connection(), Slot)
+    assert (list(parts.tracker.held()), parts.tracker.errors) == ([], 0)
+
+
+def test_a_closed_tracker_holds_nothing(parts):
+    parts.tracker.closed = True
+    finish(Session().request(connector())).release()
+    assert (list(parts.tracker.held()), parts.tracker.ignored, parts.tracker.errors) == ([], 2, 0)
+
+
+@pytest.mark.parametrize(("parts", "left"), [("in Python", 1), ("in C", 2)], indirect=["parts"])
+def test_debug_mode_does_not_show_our_own_frame(parts, monkeypatch, left):
+    lines = ["the caller's", "ours, where there is one"]
+    monkeypatch.setattr(Slot, "_source_traceback", lines)
+    Slot(connector()).release()
+    assert len(lines) == left
+    assert parts.tracker.errors == 0
+
+
+def test_an_awaitable_that_is_no_coroutine_is_let_through(parts):
+    class Eager(Session):
+        def request(self, connector):
+            return Slot(connector)
+
+    Eager.request = parts.stand("ask", Eager.request)
+    Eager().request(connector()).release()
+    assert (list(parts.tracker.held()), parts.tracker.errors) == ([], 0)
