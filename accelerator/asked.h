@@ -26,9 +26,7 @@ typedef struct {
 static int safely(Way *self, Note note, PyObject *thing, PyObject *result) {
     if (self->asking->failed == NULL) return 0; /* it is being collected */
     if (note(self->asking, thing, result) >= 0) return 0;
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
-    PyObject *error = caught(), *told = PyObject_CallFunction(self->asking->failed, "sO", self->role->where, error);
-    Py_XDECREF(error);
+    PyObject *told = tell(self->asking->failed, self->role->where);
     Py_XDECREF(told);
     return told == NULL ? -1 : 0;
 }

@@ -42,9 +42,7 @@ static int located_anew(Asking *self, PyObject **origin) {
 /* Where the coroutine was asked for that executes in a frame: 1 with the caller's reference, 0, or -1. */
 static int origin_of(Asking *self, Step *step, PyObject **origin) {
     if (step == NULL || !(((PyCodeObject *)code_of(step))->co_flags & CO_COROUTINE)) return 0;
-    PyObject *key = PyLong_FromVoidPtr(step);
-    PyObject *pair = key == NULL ? NULL : PyDict_GetItemWithError(self->asked, key);
-    Py_XDECREF(key);
+    PyObject *pair = by_identity(self->asked, step);
     if (pair == NULL || !PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) return PyErr_Occurred() ? -1 : 0;
     *origin = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
     PyObject *coroutine = referred(PyTuple_GET_ITEM(pair, 0));
@@ -104,9 +102,7 @@ static int used_now(Asking *self, PyObject *handle) {
 }
 
 static int session_used(Asking *self, PyObject *session) {
-    PyObject *key = PyLong_FromVoidPtr(session);
-    PyObject *handle = key == NULL ? NULL : PyDict_GetItemWithError(self->open, key);
-    Py_XDECREF(key);
+    PyObject *handle = by_identity(self->open, session);
     if (handle == NULL) return PyErr_Occurred() ? -1 : 0;
     if ((PyObject *)Py_TYPE(handle) != self->session_type) return 0;
     Py_INCREF(handle);
@@ -275,10 +271,7 @@ static int note_return(Asking *self, PyObject *connection, PyObject *Py_UNUSED(r
 
 /* As _Client.connection_dropped: not released, if it still has its protocol. */
 static int note_dropped(Asking *self, PyObject *connection, PyObject *Py_UNUSED(result)) {
-    PyObject *key = PyLong_FromVoidPtr(connection);
-    int is_open = key == NULL ? -1 : PyDict_Contains(self->open, key);
-    Py_XDECREF(key);
-    if (is_open <= 0) return is_open;
+    if (by_identity(self->open, connection) == NULL) return PyErr_Occurred() ? -1 : 0;
     PyObject *protocol = PyObject_GetAttr(connection, protocol_name);
     if (protocol == NULL) return -1;
     Py_DECREF(protocol);

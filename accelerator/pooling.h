@@ -31,13 +31,7 @@ typedef struct {
 
 static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }
 
-/* Have a failure of ours told, whose exception is set; one that is no failure but ends the program goes on. */
-static PyObject *taking_failed(Taking *self, const char *where) {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) return NULL;
-    PyObject *error = caught(), *done = PyObject_CallFunction(self->failed, "sO", where, error);
-    Py_XDECREF(error);
-    return done;
-}
+static PyObject *taking_failed(Taking *self, const char *where) { return tell(self->failed, where); }
 
 static inline int is_connections(Taking *self, PyObject *thing) {
     if (PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;

@@ -67,6 +67,23 @@ static inline PyObject *caught(void) {
     return error;
 }
 
+/* Have `failed` told of the error that is set, a failure of ours; one that is no failure but ends the program goes on.
+   The reference to what that returned, or NULL with an exception. */
+static inline PyObject *tell(PyObject *failed, const char *where) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) return NULL;
+    PyObject *error = caught(), *told = PyObject_CallFunction(failed, "sO", where, error);
+    Py_XDECREF(error);
+    return told;
+}
+
+/* What a dictionary has by the identity of a thing, borrowed; NULL where it has none, or with an exception. */
+static inline PyObject *by_identity(PyObject *known, void *thing) {
+    PyObject *key = PyLong_FromVoidPtr(thing);
+    PyObject *found = key == NULL ? NULL : PyDict_GetItemWithError(known, key);
+    Py_XDECREF(key);
+    return found;
+}
+
 /* A reference to what is given under a name; NULL with an exception. */
 static inline PyObject *given(PyObject *parts, const char *name) {
     PyObject *part = PyDict_GetItemString(parts, name);

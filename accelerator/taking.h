@@ -94,9 +94,7 @@ static int used(Taking *self, PyObject *handle) {
 /* Returns whether there is a handle. */
 static PyObject *taking_note_use(Taking *self, PyObject *connection) {
     if (!taking_arguments(self, "note_use", 1, 1)) return NULL;
-    PyObject *key = PyLong_FromVoidPtr(connection);
-    PyObject *handle = key == NULL ? NULL : PyDict_GetItemWithError(self->handles, key);
-    Py_XDECREF(key);
+    PyObject *handle = by_identity(self->handles, connection);
     if (handle == NULL) return PyErr_Occurred() ? taking_failed(self, "use") : Py_NewRef(Py_False);
     if (self->handle_uses < 0 || !PyObject_TypeCheck(handle, Py_TYPE(self->template))) {
         PyErr_Format(PyExc_TypeError, "%s found, a handle that counts its uses expected", Py_TYPE(handle)->tp_name);

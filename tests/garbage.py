@@ -32,15 +32,12 @@ def collect():
             gc.enable()
 
 
-def leavings() -> int:
-    """Collect until nothing is left; return what each finds again: others' objects that come back to life."""
+def settle():
+    """Collect until nothing is left: what others leave may make new garbage with each collection."""
     collect()
-    found = 0
     for _ in range(10):
-        found = gc.collect()
-        if not found:
+        if not gc.collect():
             break
-    return found
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from child_steps import ABANDONED, LEAK, SLEEP, alive
-from garbage import collect, leavings
+from garbage import collect, settle
 from task_steps import LOOPS, in_a_request
 from task_steps import run as run_on
 
@@ -198,7 +198,7 @@ def forgotten(kept):
     for thread in threading.enumerate():  # which keeps what it tells of the end
         if thread.name.startswith(("asyncio-waitpid", "waitpid")):
             thread.join(10)
-    leavings()
+    settle()
 
 
 @each_loop

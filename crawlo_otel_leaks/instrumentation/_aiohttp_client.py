@@ -49,10 +49,8 @@ class Client:
         return python if self._swift is None else functools.partial(self._swift.stand, role)
 
     def _parts(self) -> dict[str, Any]:
-        template = ConnectionHandle(semconv.HTTP_CONNECTION)
-        template.connector = 0
         return {
-            "template": template,
+            "template": _slot(),
             "session_type": SessionHandle,
             "asked": self._requests.by_frame,
             "open": self._open,
@@ -119,7 +117,7 @@ class Client:
                 try:
                     note(session, request, getframe(1))
                 except Exception as error:  # noqa: BLE001  (the host has what it asked for)
-                    self._tracker.fail("aiohttp request", error)
+                    self._failed("request", error)
             return request
 
         return ask
@@ -134,7 +132,7 @@ class Client:
                 try:
                     note(connection, getframe(1))
                 except Exception as error:  # noqa: BLE001  (the host has its connection)
-                    self._tracker.fail("aiohttp connection", error)
+                    self._failed("connection", error)
 
         return take
 
@@ -255,8 +253,7 @@ class Client:
         self._begin(connection, handle)
 
     def _locate(self, frame: FrameType) -> ConnectionHandle | None:
-        handle = ConnectionHandle(semconv.HTTP_CONNECTION)
-        handle.connector = 0
+        handle = _slot()
         return handle if self._tracker.locate(handle, frame) is not None else None
 
     def _note_websocket(self, websocket: Any) -> None:
@@ -269,8 +266,15 @@ class Client:
         try:
             return step(*args)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is ours)
-            self._tracker.fail(f"aiohttp {where}", error)
+            self._failed(where, error)
             return None
+
+
+def _slot() -> ConnectionHandle:
+    """Return a handle for a slot that goes through no connector yet."""
+    handle = ConnectionHandle(semconv.HTTP_CONNECTION)
+    handle.connector = 0
+    return handle
 
 
 def _caller(session: object, frame: FrameType) -> FrameType:
