@@ -8,7 +8,7 @@ import pytest
 from aiohttp_steps import LEAK, in_a_request, keep, slots, tracer
 from garbage import collect
 
-from crawlo_otel_leaks.instrumentation._origins import Origins
+from crawlo_otel_leaks.instrumentation._origins import FEW, Origins
 from crawlo_otel_leaks.model import Handle
 
 pytest_plugins = ["local_site"]
@@ -86,6 +86,25 @@ def test_a_finished_request_is_not_taken_for_the_one_that_got_its_frame_s_addres
     with pytest.raises(StopIteration):
         finished.send(None)
     assert origins.nearest(frame) is None
+
+
+def test_what_was_noted_of_finished_requests_does_not_pile_up_until_the_next_tick():
+    async def request():
+        pass
+
+    origins, frames, under_way = Origins([]), [], [request() for _ in range(FEW)]
+    for asked in under_way:
+        origins.add(asked, Handle("http.connection"))
+    for _ in range(3 * FEW):
+        finished = request()
+        origins.add(finished, Handle("http.connection"))
+        frames.append(finished.cr_frame)  # none of them is where one was before, as on 3.11
+        finished.close()
+        del finished
+    assert len(origins.by_frame) <= 2 * FEW + 1
+    assert all(origins.of(asked.cr_frame) for asked in under_way)
+    for asked in under_way:
+        asked.close()
 
 
 def test_what_was_noted_of_requests_ends_with_them(watched, with_session):

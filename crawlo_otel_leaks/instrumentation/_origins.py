@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,18 +12,22 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Handle
 
 H = TypeVar("H", bound="Handle")
+FEW: Final = 1000
+"""Notes that are kept without a look at which of them are of something that is over."""
 
 
 class Origins(Generic[H]):
     """The coroutines that are under way. They stay the library's own: what they call finds their frames.
 
     A new one's note replaces an old one's at the same place in memory. On 3.11 and 3.12 a frame is hardly ever where
-    one was before: notes add up there until `chores`, at each tick, clear away what is left of those that are over.
+    one was before: there, what is left of those that are over is cleared away at each tick, as one of its `chores`,
+    and whenever there are twice as many as the last time.
     """
 
     def __init__(self, chores: list[Callable[[], None]]) -> None:
         self.by_frame: dict[int, tuple[weakref.ref[Any], H]] = {}
         """By the identity of their frames."""
+        self._most = FEW
         chores.append(self.tidy)
 
     def add(self, coroutine: Any, origin: H) -> None:
@@ -31,6 +35,8 @@ class Origins(Generic[H]):
         frame = getattr(coroutine, "cr_frame", None)
         if frame is not None:
             self.by_frame[id(frame)] = weakref.ref(coroutine), origin
+            if len(self.by_frame) > self._most:
+                self.tidy()
 
     def of(self, frame: FrameType | None) -> H | None:
         """Return where the coroutine was asked for that executes in `frame`."""
@@ -58,3 +64,4 @@ class Origins(Generic[H]):
                 newer = self.by_frame.pop(key, asked)
                 if newer is not asked:  # another thread was quicker
                     self.by_frame.setdefault(key, newer)
+        self._most = max(FEW, 2 * len(self.by_frame))
