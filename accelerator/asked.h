@@ -66,15 +66,6 @@ static PyTypeObject Way_Type = {
     .tp_descr_get = stand_bound,
 };
 
-/* "module:path" of a method, where it is found again once it was pickled. */
-static PyObject *place_in_module(PyObject *wrapped) {
-    PyObject *module = PyObject_GetAttrString(wrapped, "__module__"), *path = PyObject_GetAttrString(wrapped, "__qualname__");
-    PyObject *place = module == NULL || path == NULL ? NULL : PyUnicode_FromFormat("%S:%S", module, path);
-    Py_XDECREF(module);
-    Py_XDECREF(path);
-    return place;
-}
-
 static const struct Role *role_named(const char *name) {
     const struct Role *role = roles;
     while (role->name != NULL && strcmp(role->name, name) != 0) role++;

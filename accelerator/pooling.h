@@ -10,10 +10,10 @@
 #define TAKING_PARTS(PART) \
     PART(swift) PART(book) PART(template) PART(handles) PART(refs) PART(pools) PART(ref_type) PART(told_gone) \
     PART(askers) PART(aside) PART(known_by) PART(inside) PART(pool_type) PART(handle_type) \
-    PART(new_handle) PART(pool_of) PART(got) PART(gave_back) PART(ended) PART(use) PART(failed)
+    PART(new_handle) PART(pool_of) PART(got) PART(waited) PART(gave_back) PART(ended) PART(use) PART(failed)
 
 #define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool) SLOT(watch)
-#define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses)
+#define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses) SLOT(stacked)
 
 typedef struct {
     PyObject_HEAD
@@ -86,27 +86,41 @@ static PyObject *cloned(PyObject *template) {
     return handle;
 }
 
+/* Whether what runs `code` asks for a handle that `new_handle` alone knows; -1 with an exception. */
+static inline int asks(Taking *self, PyObject *code) {
+    return PySet_GET_SIZE(self->askers) && PyCode_Check(code) ? PySet_Contains(self->askers, ((PyCodeObject *)code)->co_name) : 0;
+}
+
+/* A handle for who asks in a frame, NULL: in the running one, which is none of the askers. */
 static PyObject *handle_for(Taking *self, PyObject *frame) {
-    if (PyFrame_Check(frame) && PySet_GET_SIZE(self->askers)) {
+    if (frame != NULL && PyFrame_Check(frame)) {
         PyCodeObject *code = PyFrame_GetCode((PyFrameObject *)frame);
-        int asks = PySet_Contains(self->askers, code->co_name);
+        int special = asks(self, (PyObject *)code);
         Py_DECREF(code);
-        if (asks) return asks < 0 ? NULL : PyObject_CallOneArg(self->new_handle, frame);
+        if (special) return special < 0 ? NULL : PyObject_CallOneArg(self->new_handle, frame);
     }
     return cloned(self->template);
 }
 
-/* The tracker's pool, the caller's reference. */
-static PyObject *pool_for(Taking *self, PyObject *thing) {
-    PyObject *known = by(thing, self->known_by);
-    PyObject *key = known == NULL ? NULL : PyLong_FromVoidPtr(known);
-    PyObject *pair = key == NULL ? NULL : PyDict_GetItemWithError(self->pools, key), *pool = NULL;
+/* The tracker's pool, the caller's reference; NULL where nobody has asked for it yet, or with an exception. */
+static PyObject *pool_known(Taking *self, PyObject *thing) {
+    PyObject *known = by(thing, self->known_by), *pool = NULL;
+    PyObject *pair = known == NULL ? NULL : by_identity(self->pools, known);
     if (pair != NULL && PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 && refers_to(PyTuple_GET_ITEM(pair, 0), known))
         pool = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
-    else if (!PyErr_Occurred())
-        pool = PyObject_CallOneArg(self->pool_of, thing);
-    Py_XDECREF(key);
     Py_XDECREF(known);
+    if (pool != NULL && !PyObject_TypeCheck(pool, (PyTypeObject *)self->pool_type)) {
+        PyErr_Format(PyExc_TypeError, "%s found, a pool of the tracker's expected", Py_TYPE(pool)->tp_name);
+        Py_CLEAR(pool);
+    }
+    return pool;
+}
+
+/* The same, made where nobody has asked for it yet. */
+static PyObject *pool_for(Taking *self, PyObject *thing) {
+    PyObject *pool = pool_known(self, thing);
+    if (pool != NULL || PyErr_Occurred()) return pool;
+    pool = PyObject_CallOneArg(self->pool_of, thing);
     if (pool != NULL && !PyObject_TypeCheck(pool, (PyTypeObject *)self->pool_type)) {
         PyErr_Format(PyExc_TypeError, "%s found, a pool of the tracker's expected", Py_TYPE(pool)->tp_name);
         Py_CLEAR(pool);

@@ -81,6 +81,15 @@ static void begin_stand(Stand *self, vectorcallfunc call, PyObject *wrapped, PyO
     self->place = Py_NewRef(place);
 }
 
+/* "module:path" of a method, where it is found again once it was pickled. */
+static PyObject *place_in_module(PyObject *wrapped) {
+    PyObject *module = PyObject_GetAttrString(wrapped, "__module__"), *path = PyObject_GetAttrString(wrapped, "__qualname__");
+    PyObject *place = module == NULL || path == NULL ? NULL : PyUnicode_FromFormat("%S:%S", module, path);
+    Py_XDECREF(module);
+    Py_XDECREF(path);
+    return place;
+}
+
 static PyObject *stand_new(PyTypeObject *type, PyObject *args, PyObject *named) {
     static char *names[] = {"wrapped", "live", "note", "refused", "long_way", "most", "keyword", "place", NULL};
     PyObject *wrapped, *live, *note, *refused, *long_way, *keyword, *place;

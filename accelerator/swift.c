@@ -8,7 +8,7 @@
 
 #include "making.h"
 #include "files.h"
-#include "taking.h"
+#include "lending.h"
 #include "asked.h"
 
 static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
@@ -160,7 +160,8 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
-    if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0 || PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0) return NULL;
+    if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0 || PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 ||
+        PyType_Ready(&Lending_Type) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||

@@ -4,11 +4,13 @@
 
 #include "pooling.h"
 
+static PyObject *taking_stand(Taking *self, PyObject *args);
+
 static int taking_arguments(Taking *self, const char *name, Py_ssize_t found, Py_ssize_t expected) {
     return self->failed == NULL ? collected() : arguments(swift_of(self), name, found, expected);
 }
 
-/* A handle that is located, the caller's reference: 1 with one, 0 where it is telemetry that asks, -1 with an exception. */
+/* A handle that is located, NULL: where the running code is; the caller's reference: 1 with one, 0 where it is telemetry that asks, -1 with an exception. */
 static int asked(Taking *self, PyObject *frame, PyObject **handle) {
     *handle = handle_for(self, frame);
     int done = *handle == NULL || !is_connections(self, *handle) ? -1 : located(swift_of(self), *handle, frame);
@@ -23,14 +25,18 @@ static PyObject *taking_ask(Taking *self, PyObject *frame) {
     return done > 0 ? handle : done == 0 ? Py_NewRef(Py_None) : taking_failed(self, "ask");
 }
 
-static PyObject *taking_begin(Taking *self, PyObject *const *args, Py_ssize_t count) {
-    if (!taking_arguments(self, "begin", count, 2)) return NULL;
+/* Begin to wait: the handle, or None; NULL with an exception that ends the program. */
+static PyObject *begun_by(Taking *self, PyObject *thing, PyObject *frame) {
     PyObject *handle;
-    int done = asked(self, args[1], &handle);
-    if (done > 0) done = begun(self, args[0], handle) < 0 ? -1 : 1;
+    int done = asked(self, frame, &handle);
+    if (done > 0) done = begun(self, thing, handle) < 0 ? -1 : 1;
     if (done > 0) return handle;
     Py_XDECREF(handle);
     return done == 0 ? Py_NewRef(Py_None) : taking_failed(self, "wait");
+}
+
+static PyObject *taking_begin(Taking *self, PyObject *const *args, Py_ssize_t count) {
+    return taking_arguments(self, "begin", count, 2) ? begun_by(self, args[0], args[1]) : NULL;
 }
 
 static PyObject *taking_wait_for(Taking *self, PyObject *const *args, Py_ssize_t count) {
@@ -40,12 +46,16 @@ static PyObject *taking_wait_for(Taking *self, PyObject *const *args, Py_ssize_t
     return Py_NewRef(args[1]);
 }
 
+/* Hold what was waited for: None, or NULL with an exception that ends the program. */
+static PyObject *got_by(Taking *self, PyObject *handle, PyObject *connection) {
+    int done = is_connections(self, handle) ? got_plainly(self, handle, connection) : -1;
+    if (done > 0) Py_RETURN_NONE;
+    return done < 0 ? taking_failed(self, "acquire") : PyObject_CallFunctionObjArgs(self->got, handle, connection, NULL);
+}
+
 static PyObject *taking_got(Taking *self, PyObject *const *args, Py_ssize_t count) {
     if (!taking_arguments(self, "got", count, 2)) return NULL;
-    if (args[0] == Py_None) Py_RETURN_NONE;
-    int done = is_connections(self, args[0]) ? got_plainly(self, args[0], args[1]) : -1;
-    if (done > 0) Py_RETURN_NONE;
-    return done < 0 ? taking_failed(self, "acquire") : PyObject_CallFunctionObjArgs(self->got, args[0], args[1], NULL);
+    return args[0] == Py_None ? Py_NewRef(Py_None) : got_by(self, args[0], args[1]);
 }
 
 /* End the hold of what was found, with its handle, among those that are out; `found` as `taken_out` tells it. */
@@ -178,6 +188,7 @@ static PyMethodDef taking_methods[] = {
     {"gave_back", (PyCFunction)taking_gave_back, METH_O, NULL},
     {"_end", (PyCFunction)taking_end, METH_O, NULL},
     {"note_use", (PyCFunction)taking_note_use, METH_O, NULL},
+    {"stand", (PyCFunction)taking_stand, METH_VARARGS, "Return what stands in front of a method, by what that does."},
     {NULL},
 };
 

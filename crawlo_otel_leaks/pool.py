@@ -40,6 +40,7 @@ class Pool:
         "name",
         "read",
         "silent",
+        "stacked",
         "timeouts",
         "timeouts_told",
         "told",
@@ -61,6 +62,8 @@ class Pool:
         """Returns the newest sizes, None once the library's pool is gone."""
         self.silent = silent
         """Metrics that the library, or another instrumentation, emits itself."""
+        self.stacked = True
+        """Whether whoever asks it for something is above that on the stack, rather than in another greenlet."""
         self.held: dict[Handle, None] = {}
         """What is out, oldest first; also what was collected while the library's pool stays charged for it."""
         self.waiting: dict[Handle, None] = {}

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 from crawlo_otel_leaks.instrumentation._pools import given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from crawlo_otel_leaks.instrumentation._pool_book import Maker, Method
     from crawlo_otel_leaks.instrumentation._pools import PoolWatch
-
-    Method = Callable[..., Any]
-    Maker = Callable[[Method, list[bool]], Method]
 
 # Through wrapt, its own way took a quarter of a take and give back.
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
@@ -39,7 +35,7 @@ def acquiring(watch: PoolWatch) -> Maker:
 
         return acquire
 
-    return stand_for
+    return watch.way("take", stand_for)
 
 
 def acquiring_async(watch: PoolWatch) -> Maker:
@@ -76,7 +72,7 @@ def releasing(watch: PoolWatch) -> Maker:
 
         return release
 
-    return stand_for
+    return watch.way("give_back", stand_for)
 
 
 def releasing_async(watch: PoolWatch) -> Maker:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
 
+    Method = Callable[..., Any]
+    Maker = Callable[[Method, list[bool]], Method]
+
 
 class PoolBook:
     """The record of one library's pools; what differs is in the methods that subclasses override."""
@@ -39,6 +42,7 @@ class PoolBook:
         self._refs: dict[int, Ref] = {}
         """One for each connection, however often it is taken out."""
         self._told_gone = self._gone  # one bound method for all of them
+        self._swift: Any = None
         running.finders.append(self.find)
 
     def quicken(
@@ -58,7 +62,7 @@ class PoolBook:
         """
         if self.tracker.accelerator is None:
             return
-        made = self.tracker.accelerator.taking(
+        made = self._swift = self.tracker.accelerator.taking(
             book=self,
             template=self.handle(self.kind),
             handle_type=ConnectionHandle,
@@ -75,6 +79,7 @@ class PoolBook:
             new_handle=self.new_handle,
             pool_of=self.pool_of,
             got=self.got,
+            waited=self.waited,
             gave_back=self.gave_back,
             ended=ended,
             use=functools.partial(self.safely, "use", self.tracker.use),
@@ -82,6 +87,15 @@ class PoolBook:
         )
         for name in methods:
             setattr(self, name, getattr(made, name))
+
+    def way(self, role: str, python: Maker, detail: object = None) -> Maker:
+        """Return what makes the stand for a method that every take goes through: in C, where that is to be had.
+
+        `role` is take, give_back, whose `detail` is the attribute that has the connection, use, or ask, whose `detail`
+        is the ContextVar that is set.
+        """
+        made = self._swift
+        return python if made is None else lambda own, live: made.stand(role, own, live, python(own, live), detail)
 
     # -- what a library says of itself ------------------------------------------------------------------
 

@@ -212,15 +212,16 @@ class AsyncpgInstrumentor(Instrumentor):
 
             return _check_open
 
+        give_back = pools.way("give_back", pools.give_back, "_con")
         return [
-            Point("asyncpg.pool", "PoolConnectionHolder._release", pools.give_back, "pool", direct=True),
+            Point("asyncpg.pool", "PoolConnectionHolder._release", give_back, "pool", direct=True),
             Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool", direct=True),
             Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool", direct=True),
-            Point("asyncpg.pool", "Pool.acquire", pools.call, "pool", direct=True),
+            Point("asyncpg.pool", "Pool.acquire", pools.way("ask", pools.call, _asked), "pool", direct=True),
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
             Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),
-            Point("asyncpg.connection", "Connection._check_open", use, "connection", direct=True),
+            Point("asyncpg.connection", "Connection._check_open", pools.way("use", use), "connection", direct=True),
             Point("asyncpg.connection", "connect", opened.connect_later, "connection"),
             Point("asyncpg", "connect", opened.connect_later, "connection"),
         ]

@@ -56,6 +56,11 @@ class EngineWatch(PoolWatch):
 
     # -- what the library says of itself ------------------------------------------------------------------
 
+    def _make(self, thing: Any) -> Pool:
+        pool = super()._make(thing)
+        pool.stacked = not _is_async(thing)
+        return pool
+
     def name(self, pool: Any) -> str:
         """Return the program's own name for the pool, else `host:port/database`, or the file of SQLite."""
         own: str | None = getattr(pool, "_orig_logging_name", None)
@@ -268,10 +273,11 @@ class SqlAlchemyInstrumentor(Instrumentor):
                 running.tracker.fail("sqlalchemy.event", error)
 
         wrapt.register_post_import_hook(hook, "sqlalchemy")
+        connect = watch.way("take", watch.connect)
         return [
             Point("sqlalchemy", "engine.Engine.__init__", watch.made, optional=True),
-            Point("sqlalchemy", "pool.SingletonThreadPool.connect", watch.connect, "pool", direct=True),
-            Point("sqlalchemy", "pool.Pool.connect", watch.connect, "pool", direct=True),
+            Point("sqlalchemy", "pool.SingletonThreadPool.connect", connect, "pool", direct=True),
+            Point("sqlalchemy", "pool.Pool.connect", connect, "pool", direct=True),
         ]
 
     def _uninstrument(self, **kwargs: Any) -> None:

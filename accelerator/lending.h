@@ -1,0 +1,173 @@
+/* What stands in front of a pool's own methods, where these are functions: what asks, takes, gives back and uses. */
+#ifndef LENDING_H
+#define LENDING_H
+
+#include "stand.h"
+#include "taking.h"
+
+typedef struct {
+    Stand stand;
+    Taking *taking;
+    PyObject *python; /* stands for the same in Python, for what is not plain */
+    PyObject *detail; /* give_back: the attribute that has the connection, or None; ask: the variable that is set */
+} Lending;
+
+/* Whether it is to note anything, rather than that all goes straight through; a method has whom it is called of. */
+static inline int is_noting(Lending *self, size_t flags) {
+    return PyList_GET_SIZE(self->stand.live) && PyVectorcall_NARGS(flags) && self->taking->failed != NULL;
+}
+
+static inline PyObject *straight(Lending *self, PyObject *const *args, size_t flags, PyObject *keywords) {
+    return PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
+}
+
+/* Whether only Python can tell by whom a pool is asked, or what for; -1 with an exception. */
+static int is_odd(Taking *self, PyObject *thing) {
+    Step *asker = running();
+    int odd = asker == NULL ? 1 : asks(self, code_of(asker));
+    if (odd) return odd;
+    PyObject *pool = pool_known(self, thing);
+    odd = pool == NULL ? (PyErr_Occurred() ? -1 : 1) : get(pool, self->pool_stacked) != Py_True;
+    Py_XDECREF(pool);
+    return odd;
+}
+
+/* The host's error stays set; what it says of who holds what is added to it. */
+static void waited_in_vain(Taking *self, PyObject *thing, PyObject *handle) {
+    PyObject *error = caught();
+    PyObject *done = self->waited == NULL ? NULL : PyObject_CallFunctionObjArgs(self->waited, thing, handle, error, NULL);
+    if (done == NULL && PyErr_Occurred()) { /* what ends the program goes on */
+        Py_DECREF(error);
+        return;
+    }
+    Py_XDECREF(done);
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+}
+
+/* Hold what was got; 0 with an exception that ends the program. */
+static int is_held(Taking *self, PyObject *handle, PyObject *connection) {
+    if (self->failed == NULL) return 1; /* it was collected meanwhile */
+    PyObject *done = got_by(self, handle, connection);
+    Py_XDECREF(done);
+    return done != NULL;
+}
+
+static PyObject *take_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Lending *self = (Lending *)callable;
+    if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
+    int odd = is_odd(self->taking, args[0]);
+    if (odd < 0) PyErr_Clear(); /* Python meets it as well, and tells */
+    if (odd) return PyObject_Vectorcall(self->python, args, flags, keywords);
+    PyObject *handle = begun_by(self->taking, args[0], NULL);
+    if (handle == NULL) return NULL;
+    PyObject *connection = straight(self, args, flags, keywords);
+    if (handle != Py_None) {
+        if (connection == NULL) waited_in_vain(self->taking, args[0], handle);
+        else if (!is_held(self->taking, handle, connection)) Py_CLEAR(connection);
+    }
+    Py_DECREF(handle);
+    return connection;
+}
+
+/* The connection that a method is called with, whatever its parameter is called; the caller's reference. */
+static PyObject *given_back(Lending *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    if (self->detail != Py_None) return PyObject_GetAttr(args[0], self->detail);
+    if (count > 1 || (keywords != NULL && PyTuple_GET_SIZE(keywords))) return Py_NewRef(args[1]);
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *give_back_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Lending *self = (Lending *)callable;
+    if (is_noting(self, flags)) {
+        PyObject *connection = given_back(self, args, PyVectorcall_NARGS(flags), keywords);
+        PyObject *done = connection == NULL ? taking_failed(self->taking, "release") : taking_gave_back(self->taking, connection);
+        Py_XDECREF(connection);
+        if (done == NULL) return NULL;
+        Py_DECREF(done);
+    }
+    return straight(self, args, flags, keywords);
+}
+
+static PyObject *use_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Lending *self = (Lending *)callable;
+    if (is_noting(self, flags)) {
+        PyObject *noted = taking_note_use(self->taking, args[0]);
+        if (noted == NULL) return NULL;
+        Py_DECREF(noted);
+        if (noted == Py_False) return PyObject_Vectorcall(self->python, args, flags, keywords);
+    }
+    return straight(self, args, flags, keywords);
+}
+
+static PyObject *ask_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Lending *self = (Lending *)callable;
+    if (is_noting(self, flags)) {
+        PyObject *handle = taking_ask(self->taking, NULL), *before = NULL;
+        before = handle == NULL ? NULL : PyContextVar_Set(self->detail, handle);
+        Py_XDECREF(handle);
+        if (before == NULL) return NULL;
+        Py_DECREF(before);
+    }
+    return straight(self, args, flags, keywords);
+}
+
+static const struct { const char *name; vectorcallfunc call; } lending_roles[] = {
+    {"take", take_call}, {"give_back", give_back_call}, {"use", use_call}, {"ask", ask_call}, {NULL},
+};
+
+static vectorcallfunc role_of_lending(const char *name, PyObject *detail) {
+    for (int at = 0; lending_roles[at].name != NULL; at++)
+        if (strcmp(lending_roles[at].name, name) == 0 && (lending_roles[at].call != ask_call || PyContextVar_CheckExact(detail)))
+            return lending_roles[at].call;
+    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, use, or ask with a ContextVar expected", name, detail);
+    return NULL;
+}
+
+static int lending_traverse(Lending *self, visitproc visit, void *arg) {
+    Py_VISIT(self->taking);
+    Py_VISIT(self->python);
+    Py_VISIT(self->detail);
+    return stand_traverse(&self->stand, visit, arg);
+}
+
+static void lending_dealloc(Lending *self) {
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->taking);
+    Py_CLEAR(self->python);
+    Py_CLEAR(self->detail);
+    end_stand(&self->stand);
+}
+
+static PyTypeObject Lending_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Lending",
+    .tp_doc = "Stands in front of a pool's method, and notes what it does.",
+    .tp_basicsize = sizeof(Lending),
+    .tp_base = &Stand_Type,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_vectorcall_offset = offsetof(Stand, vectorcall),
+    .tp_call = PyVectorcall_Call,
+    .tp_traverse = (traverseproc)lending_traverse,
+    .tp_dealloc = (destructor)lending_dealloc,
+    .tp_descr_get = stand_bound,
+};
+
+static PyObject *taking_stand(Taking *self, PyObject *args) {
+    const char *name;
+    PyObject *wrapped, *live, *python, *detail;
+    if (!PyArg_ParseTuple(args, "sOO!OO", &name, &wrapped, &PyList_Type, &live, &python, &detail)) return NULL;
+    if (self->failed == NULL) return collected(), NULL;
+    vectorcallfunc call = role_of_lending(name, detail);
+    PyObject *place = call == NULL ? NULL : place_in_module(wrapped);
+    Lending *made = place == NULL ? NULL : (Lending *)Lending_Type.tp_alloc(&Lending_Type, 0);
+    if (made != NULL) {
+        begin_stand(&made->stand, call, wrapped, live, Py_None, place);
+        made->taking = (Taking *)Py_NewRef((PyObject *)self);
+        made->python = Py_NewRef(python);
+        made->detail = Py_NewRef(detail);
+    }
+    Py_XDECREF(place);
+    return (PyObject *)made;
+}
+#endif

@@ -1,0 +1,273 @@
+"""What stands in front of a pool's methods, in C and in Python; of real pools, the libraries' own tests ask."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import weakref
+from contextvars import ContextVar
+from types import SimpleNamespace
+
+import pytest
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from swift_steps import left_behind
+
+from crawlo_otel_leaks import swift
+from crawlo_otel_leaks.instrumentation._direct import acquiring, releasing
+from crawlo_otel_leaks.instrumentation._postgres import PooledHandle, PostgresWatch
+from crawlo_otel_leaks.pool import Limits, Pools
+from crawlo_otel_leaks.settings import Settings
+from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.tracker import Tracker
+
+pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+
+asked = ContextVar("asked", default=None)
+
+
+class Special(PooledHandle):
+    __slots__ = ()
+
+
+class Watch(PostgresWatch):
+    def name(self, pool):
+        return "pool"
+
+    def limits(self, pool):
+        return Limits()
+
+    def new_handle(self, frame):
+        return (Special if frame.f_code.co_name == "keeper" else PooledHandle)(self.kind)
+
+    def refused(self, pool, error):
+        return isinstance(error, LookupError)
+
+
+class Connection:
+    """Comes out of a pool."""
+
+    def work(self):
+        return "done"
+
+
+class Pool:
+    """Lends the one connection that it has."""
+
+    def __init__(self):
+        self.idle = [Connection()]
+        self.out = None
+
+    def take(self, error=IndexError):
+        """Return a connection."""
+        if not self.idle:
+            raise error("none left")
+        self.out = self.idle.pop()
+        return self.out
+
+    def give_back(self, connection):
+        self.idle.append(connection)
+        return "given back"
+
+    def put_back(self):
+        return self.give_back(self.out)
+
+    def lend(self):
+        return "later"
+
+
+class Parts(SimpleNamespace):
+    """A record, and the methods that are noted in it."""
+
+    def stand(self, monkeypatch, kind, name, way):
+        monkeypatch.setattr(kind, name, way(vars(kind)[name], self.live))
+
+    def held(self):
+        return list(self.tracker.held())
+
+
+def made(*, in_c):
+    tracker = Tracker(Sites())
+    assert not in_c or swift.accelerate(tracker)
+    watch = Watch(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(), finders=[]))
+    watch.quicken("ask", "begin", "got", "gave_back", "note_use", askers={"keeper"})
+    return Parts(tracker=tracker, watch=watch, live=[True])
+
+
+@pytest.fixture(params=["in C", "in Python"])
+def parts(monkeypatch, request):
+    parts = made(in_c=request.param == "in C")
+    monkeypatch.setattr(Pool, "take", acquiring(parts.watch)(Pool.take, parts.live))
+    monkeypatch.setattr(Pool, "give_back", releasing(parts.watch)(Pool.give_back, parts.live))
+    return parts
+
+
+@pytest.fixture
+def pool(parts):
+    """Return a pool that was asked before: the first time, it is Python that makes it known."""
+    pool = Pool()
+    pool.give_back(pool.take())
+    assert parts.held() == []
+    return pool
+
+
+def keeper(pool):
+    return pool.take()
+
+
+def test_a_connection_belongs_to_where_it_was_taken(parts, pool):
+    connection = pool.take()  # here
+    line = inspect.currentframe().f_lineno - 1
+    (handle,) = parts.held()
+    code, instruction = handle.site.frames[0]
+    assert next(at for start, end, at in code.co_lines() if start <= instruction < end) == line
+    assert (handle.name, handle.referent()) == ("pool", connection)
+    assert pool.give_back(connection) == "given back"
+    assert parts.held() == []
+    assert parts.tracker.errors == 0
+
+
+def test_taking_and_giving_back_leaves_nothing_behind(parts, pool):
+    (known,) = parts.watch.pools
+
+    def forget():
+        for counted in (known.waits, known.uses, parts.tracker.brief_holds[parts.watch.kind]):
+            counted.clear()
+
+    assert left_behind(lambda: pool.give_back(pool.take()), forget) < 100
+
+
+def test_a_connection_is_given_back_by_whatever_name(parts, pool):
+    pool.give_back(connection=pool.take())
+    assert parts.held() == []
+    with pytest.raises(TypeError, match="connection"):
+        pool.give_back()
+    assert parts.tracker.errors == 0
+
+
+def test_a_pool_that_has_none_left_raises_its_own_error_and_is_told_so(parts, pool):
+    pool.take()
+    with pytest.raises(IndexError, match="none left") as caught:
+        pool.take()
+    (known,) = parts.watch.pools
+    assert (known.timeouts, len(known.waiting), len(parts.tracker.exhausted)) == (1, 0, 1)
+    assert caught.value.__context__ is None
+    assert len(parts.held()) == 1
+
+
+def test_what_fails_for_another_reason_is_no_shortage(parts, pool):
+    pool.take()
+    with pytest.raises(OSError, match="none left"):
+        pool.take(OSError)
+    (known,) = parts.watch.pools
+    assert (known.timeouts, len(known.waiting)) == (0, 0)
+
+
+def test_whoever_keeps_its_connection_is_known_by_what_it_is_called(parts, pool):
+    keeper(pool)
+    assert [type(handle) for handle in parts.held()] == [Special]
+
+
+def test_a_pool_that_is_asked_from_elsewhere_is_for_python(parts, pool):
+    (known,) = parts.watch.pools
+    known.stacked = False
+    pool.give_back(pool.take())
+    assert parts.held() == []
+    assert len(known.uses) == 2
+
+
+def test_telemetry_s_own_connection_is_not_noted(parts, pool):
+    with suppress_instrumentation():
+        connection = pool.take()
+    assert parts.held() == []
+    pool.give_back(connection)
+    assert parts.tracker.errors == 0
+
+
+def test_once_it_is_switched_off_all_goes_straight_through(parts, pool):
+    parts.live.clear()
+    pool.give_back(pool.take())
+    (known,) = parts.watch.pools
+    assert (parts.held(), len(known.uses)) == ([], 1)
+
+
+def test_a_failure_of_ours_is_told_and_the_host_has_its_connection(parts, pool):
+    parts.watch.pools.by_identity[id(pool)] = (weakref.ref(pool), "no pool")
+    connection = pool.take()
+    assert isinstance(connection, Connection)
+    assert pool.give_back(connection) == "given back"
+    assert parts.tracker.errors == 1
+
+
+def test_what_ends_the_program_goes_through(parts, pool):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    parts.tracker.clock = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        pool.take()
+    assert parts.tracker.errors == 0
+
+
+def test_in_c_it_shows_itself_as_the_method(monkeypatch):
+    own, parts = Pool.take, made(in_c=True)
+    monkeypatch.setattr(Pool, "take", acquiring(parts.watch)(own, parts.live))
+    assert (Pool.take.__name__, Pool.take.__doc__, Pool.take.__wrapped__) == ("take", own.__doc__, own)
+    assert (inspect.signature(Pool.take), str(inspect.signature(Pool().take))) == (
+        inspect.signature(own),
+        "(error=<class 'IndexError'>)",
+    )
+    for same in (copy.copy(Pool.take), pickle.loads(pickle.dumps(Pool.take))):
+        assert same is Pool.take
+
+
+@pytest.mark.parametrize("in_c", [True, False])
+def test_other_ways_of_lending(monkeypatch, in_c):
+    parts = made(in_c=in_c)
+    watch, live, bare = parts.watch, parts.live, []
+
+    def put_back(own, live):
+        def stand(pool):
+            if live:
+                watch.gave_back(pool.out)
+            return own(pool)
+
+        return stand
+
+    def work(own, live):
+        def stand(connection):
+            if live and not watch.note_use(connection):
+                bare.append(connection)
+            return own(connection)
+
+        return stand
+
+    def lend(own, live):
+        def stand(pool):
+            if live:
+                asked.set(watch.ask(inspect.currentframe().f_back))
+            return own(pool)
+
+        return stand
+
+    monkeypatch.setattr(Pool, "take", acquiring(watch)(Pool.take, live))
+    parts.stand(monkeypatch, Pool, "put_back", watch.way("give_back", put_back, "out"))
+    parts.stand(monkeypatch, Pool, "lend", watch.way("ask", lend, asked))
+    parts.stand(monkeypatch, Connection, "work", watch.way("use", work))
+    pool, other = Pool(), Connection()
+    assert (pool.lend(), other.work(), bare) == ("later", "done", [other])
+    assert asked.get().site.frames[0][0] is inspect.currentframe().f_code
+    pool.take()
+    assert pool.put_back() == "given back"
+    assert parts.held() == []
+    live.clear()
+    asked.set(None)
+    assert (pool.lend(), other.work(), bare, asked.get()) == ("later", "done", [other], None)
+    assert parts.tracker.errors == 0
+
+
+@pytest.mark.parametrize(("role", "detail"), [("borrow", None), ("ask", None), ("ask", "asked")])
+def test_a_way_that_there_is_not_is_refused(role, detail):
+    watch = made(in_c=True).watch
+    with pytest.raises(ValueError, match=role):
+        watch.way(role, acquiring(watch), detail)(Pool.take, [True])
