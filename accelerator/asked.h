@@ -51,20 +51,8 @@ static void way_dealloc(Way *self) {
     end_stand(&self->stand);
 }
 
-static PyTypeObject Way_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "crawlo_otel_leaks_accelerator.Way",
-    .tp_doc = "Stands in front of a method of aiohttp's, and notes what it does.",
-    .tp_basicsize = sizeof(Way),
-    .tp_base = &Stand_Type,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
-                Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_vectorcall_offset = offsetof(Stand, vectorcall),
-    .tp_call = PyVectorcall_Call,
-    .tp_traverse = (traverseproc)way_traverse,
-    .tp_dealloc = (destructor)way_dealloc,
-    .tp_descr_get = stand_bound,
-};
+static PyTypeObject Way_Type = STAND_KIND(Way, way, NULL, Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                          "Stands in front of a method of aiohttp's, and notes what it does.");
 
 static const struct Role *role_named(const char *name) {
     const struct Role *role = roles;

@@ -138,20 +138,8 @@ static void lending_dealloc(Lending *self) {
     end_stand(&self->stand);
 }
 
-static PyTypeObject Lending_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "crawlo_otel_leaks_accelerator.Lending",
-    .tp_doc = "Stands in front of a pool's method, and notes what it does.",
-    .tp_basicsize = sizeof(Lending),
-    .tp_base = &Stand_Type,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
-                Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_vectorcall_offset = offsetof(Stand, vectorcall),
-    .tp_call = PyVectorcall_Call,
-    .tp_traverse = (traverseproc)lending_traverse,
-    .tp_dealloc = (destructor)lending_dealloc,
-    .tp_descr_get = stand_bound,
-};
+static PyTypeObject Lending_Type = STAND_KIND(Lending, lending, NULL, Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                              "Stands in front of a pool's method, and notes what it does.");
 
 static PyObject *taking_stand(Taking *self, PyObject *args) {
     const char *name;

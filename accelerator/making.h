@@ -58,18 +58,5 @@ static void maker_dealloc(Maker *self) {
     end_stand(&self->stand);
 }
 
-static PyTypeObject Maker_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "crawlo_otel_leaks_accelerator.Maker",
-    .tp_doc = "Stands in front of a method that makes tasks, and notes each.",
-    .tp_basicsize = sizeof(Maker),
-    .tp_base = &Stand_Type,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
-    .tp_vectorcall_offset = offsetof(Stand, vectorcall),
-    .tp_call = PyVectorcall_Call,
-    .tp_new = maker_new,
-    .tp_traverse = (traverseproc)maker_traverse,
-    .tp_dealloc = (destructor)maker_dealloc,
-    .tp_descr_get = stand_bound,
-};
+static PyTypeObject Maker_Type = STAND_KIND(Maker, maker, maker_new, 0, "Stands in front of a method that makes tasks, and notes each.");
 #endif

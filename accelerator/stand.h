@@ -198,4 +198,20 @@ static PyTypeObject Stand_Type = {
     .tp_hash = stand_hash,
     .tp_richcompare = stand_compare,
 };
+
+/* A kind of stand that binds as methods do: `Kind` begins with a Stand, `kind_traverse` and `kind_dealloc` are its own. */
+#define STAND_KIND(Kind, kind, new, flags, text) { \
+    PyVarObject_HEAD_INIT(NULL, 0) \
+    .tp_name = "crawlo_otel_leaks_accelerator." #Kind, \
+    .tp_doc = text, \
+    .tp_basicsize = sizeof(Kind), \
+    .tp_base = &Stand_Type, \
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR | (flags), \
+    .tp_vectorcall_offset = offsetof(Stand, vectorcall), \
+    .tp_call = PyVectorcall_Call, \
+    .tp_new = new, \
+    .tp_traverse = (traverseproc)kind##_traverse, \
+    .tp_dealloc = (destructor)kind##_dealloc, \
+    .tp_descr_get = stand_bound, \
+}
 #endif
