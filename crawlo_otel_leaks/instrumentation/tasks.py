@@ -19,6 +19,7 @@ from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._awaited import awaited, referred
 from crawlo_otel_leaks.instrumentation._makers import ASKERS, Asker
 from crawlo_otel_leaks.instrumentation._runners import MACHINERY, RunnerHandle, Runners, maker
+from crawlo_otel_leaks.instrumentation._submitted import Submitted
 from crawlo_otel_leaks.instrumentation._task_notes import REACH, ROOT, Note, above_of
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.owner import current_scope, current_task, this_span, this_thread
@@ -77,7 +78,8 @@ class Tasks(Runners[TaskHandle]):
         # By identity, so that a new task replaces an old one's note at the same place in memory: there are no more
         # notes than tasks were alive at once.
         self.notes: dict[int, tuple[Any, ...]] = {}
-        self._destroyed: list[tuple[tuple[Any, ...], str, float]] = []
+        self.submitted = Submitted(running.tracker)
+        self._destroyed: list[tuple[Note, str, float]] = []
 
     def create_task(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Return what stands for a loop's create_task. All that is done here is paid for by each task."""
@@ -152,7 +154,7 @@ class Tasks(Runners[TaskHandle]):
         task = context["task"]  # in its finalizer: there is no other at its place, and its references may be dead
         note, handle = self.notes.pop(id(task), None), self.held.pop(id(task), None)
         if note is not None:
-            self._destroyed.append((note, _name(task), self.tracker.clock()))
+            self._destroyed.append((self._noted(task, note), _name(task), self.tracker.clock()))
         elif handle is not None:
             self.tracker.abandon(handle)
 
@@ -162,10 +164,11 @@ class Tasks(Runners[TaskHandle]):
             self._take(key)
         while self._destroyed:
             note, name, at = self._destroyed.pop()
-            handle = self._handle(Note._make(note), name)
+            handle = self._handle(note, name)
             if handle is not None:
                 handle.released_at = at
                 self.tracker.abandoned.append(handle)
+        self.submitted.tidy()
         self.count()
 
     def find(self, thing: object) -> TaskHandle | None:
@@ -179,7 +182,7 @@ class Tasks(Runners[TaskHandle]):
         """Return who had a task made."""
         note = self.notes.get(id(task))
         if note is not None and note[0]() is task:
-            return Asker(Note._make(note).steps, note[3])
+            return Asker(self._noted(task, note).steps, note[3])
         handle = super().find(task)
         return None if handle is None else Asker(handle.stack or handle.site.frames, handle.task)
 
@@ -192,6 +195,7 @@ class Tasks(Runners[TaskHandle]):
         """Forget all, in a forked child."""
         super().reset()
         self.notes.clear()
+        self.submitted.frames.clear()
         self._destroyed.clear()
 
     def _take(self, key: int) -> None:
@@ -199,11 +203,14 @@ class Tasks(Runners[TaskHandle]):
         task = note[0]() if note else None
         if note is None or task is None or task.done():
             return
-        handle = self._handle(Note._make(note), _name(task))
+        handle = self._handle(self._noted(task, note), _name(task))
         if handle is not None:
             self.begin(task, handle)
             self.tracker.hold(handle)
             handle.acquired_at = note[1]
+
+    def _noted(self, task: Any, note: tuple[Any, ...]) -> Note:
+        return self.submitted.asked(task, Note._make(note))
 
     def _handle(self, note: Note, name: str) -> TaskHandle | None:
         """Make a handle of a note; None for what is telemetry's, a server's or the loop's own."""
@@ -252,7 +259,8 @@ class TasksInstrumentor(Instrumentor):
         running.tracker.resets.append(watched.reset)
         ASKERS.append(watched.asker)
         loops = (("asyncio.base_events", "BaseEventLoop"), ("uvloop", "Loop"))
-        return [
+        submit = watched.submitted.submit
+        return [Point(module, "run_coroutine_threadsafe", submit) for module in ("asyncio.tasks", "asyncio")] + [
             point
             for module, loop in loops
             for point in (
