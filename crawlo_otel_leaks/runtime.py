@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Handle, Scope
     from crawlo_otel_leaks.report.model import Report
 
+    Finder = Callable[[object], Handle | None]
+
 _logger = logging.getLogger("crawlo_otel_leaks")
 WATCHED: Final = 1.0
 """Seconds between two ticks while somebody watches what is held, or signals."""
@@ -67,7 +69,7 @@ class Runtime:
         sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics, self.runs]
         self.detector = Detector(self.tracker, settings, sinks)
         self.pools, self.shortages = Pools(), Shortages()
-        self.finders: list[Callable[[object], Handle | None]] = []
+        self.finders: list[Finder] = []
         # Ticks call exporters, so whoever else takes it waits for a bounded time only. Reentrant,
         # because an exporter may fork: `pause` then comes from the ticking thread itself.
         self._tick = threading.RLock()
@@ -117,6 +119,12 @@ class Runtime:
         """Have everything that a scope holds looked at, off the caller's thread."""
         scope.ended_at = self.tracker.clock()
         self.tracker.ended_scopes.append(scope)
+
+    def attend(self, find: Finder, look: Callable[[], None], reset: Callable[[], None]) -> None:
+        """Ask an instrumentor's `find` for handles, `look` at each tick, and `reset` in a forked child."""
+        self.finders.append(find)
+        self.tracker.chores.append(look)
+        self.tracker.resets.append(reset)
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle that stands for a user's object, if it is tracked."""

@@ -126,9 +126,7 @@ class MmapInstrumentor(Instrumentor):
     def points(self, running: Runtime) -> list[Point]:
         """Return the table."""
         maps = Maps(running.tracker)
-        running.finders.append(maps.find)
-        running.tracker.chores.append(maps.count)
-        running.tracker.resets.append(maps.reset)
+        running.attend(maps.find, maps.count, maps.reset)
         return [Point("mmap", "mmap", maps.create)]
 
     def _stand(self, original: Any, point: Point) -> Any:

@@ -166,9 +166,7 @@ class MultiprocessingInstrumentor(Instrumentor):
         """Return the table."""
         processes, pools = Processes(running), Workers(running.tracker)
         for each in (processes, pools):
-            running.finders.append(each.find)
-            running.tracker.chores.append(each.count)
-            running.tracker.resets.append(each.reset)
+            running.attend(each.find, each.count, each.reset)
         process, pool, executor = "multiprocessing.process", "multiprocessing.pool", "concurrent.futures.process"
         return [
             Point(process, "BaseProcess.join", processes.join, process),

@@ -176,9 +176,7 @@ class SelectorsInstrumentor(Instrumentor):
         """Return the table."""
         loops, chosen = Loops(running.tracker), Selectors(running.tracker)
         for one in (loops, chosen):
-            running.finders.append(one.find)
-            running.tracker.chores.append(one.count)
-            running.tracker.resets.append(one.reset)
+            running.attend(one.find, one.count, one.reset)
         loop = "BaseSelectorEventLoop"
         points = [
             Point("asyncio.base_events", "BaseEventLoop.__del__", loops.finalize, "asyncio", direct=True),

@@ -122,9 +122,7 @@ class SubprocessesInstrumentor(Instrumentor):
         """Return the table."""
         popens, children = Popens(running), AsyncChildren(running)
         for each in (popens, children):
-            running.finders.append(each.find)
-            running.tracker.chores.append(each.count)
-            running.tracker.resets.append(each.reset)
+            running.attend(each.find, each.count, each.reset)
         return [
             Point("subprocess", "Popen.__del__", finalizing(popens.drop), semconv.SUBPROCESS, direct=True),
             Point("subprocess", "Popen.wait", popens.wait, semconv.SUBPROCESS),

@@ -254,9 +254,7 @@ class TasksInstrumentor(Instrumentor):
     def points(self, running: Runtime) -> list[Point]:
         """Return the table."""
         self._tasks = watched = Tasks(running)
-        running.finders.append(watched.find)
-        running.tracker.chores.append(watched.look)
-        running.tracker.resets.append(watched.reset)
+        running.attend(watched.find, watched.look, watched.reset)
         ASKERS.append(watched.asker)
         loops = (("asyncio.base_events", "BaseEventLoop"), ("uvloop", "Loop"))
         submit = watched.submitted.submit

@@ -154,9 +154,7 @@ class ThreadsInstrumentor(Instrumentor):
     def points(self, running: Runtime) -> list[Point]:
         """Return the table: the end of a thread before its beginning."""
         self._threads = threads = Threads(running)
-        running.finders.append(threads.find)
-        running.tracker.chores.append(threads.look)
-        running.tracker.resets.append(threads.reset)
+        running.attend(threads.find, threads.look, threads.reset)
         return [
             Point("threading", "Thread._bootstrap_inner", threads.run, semconv.THREAD),
             Point("threading", "Thread.start", threads.start, semconv.THREAD),
