@@ -22,9 +22,19 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "VERSIONS_CACHE"
 """Environment variable for the folder of the environments."""
-AT_ONCE = 2
+AT_ONCE = 3
 """Libraries that are tested side by side: half of the time is spent waiting for pip and for servers."""
 NO_WHEEL = "skipped: no wheel for this Python"
+INSTALLED = "skipped: the suite ran with it"
+
+
+_LOOK_UP = """
+import importlib.metadata, sys
+try:
+    print(importlib.metadata.version(sys.argv[1]), end="")
+except importlib.metadata.PackageNotFoundError:
+    pass
+"""
 
 
 class Library(NamedTuple):
@@ -140,7 +150,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = os.environ.get(CACHE) or str(ROOT / ".cache" / "versions")
     parser.add_argument("--library", action="append", choices=LIBRARIES, help="may be repeated; default: all")
-    parser.add_argument("--ends", action="store_true", help="of each library the oldest and the newest line alone")
+    ends = "of each library the oldest and the newest line alone, but for what this interpreter has"
+    parser.add_argument("--ends", action="store_true", help=ends)
     parser.add_argument("--cache", default=default, help=f"folder of the environments (also ${CACHE}): %(default)s")
     parser.add_argument("--python", default=sys.executable, help="interpreter to test with: %(default)s")
     return parser.parse_args()
@@ -149,7 +160,11 @@ def _options() -> argparse.Namespace:
 def _test(name: str, *, cache: Path, python: Path, ends: bool) -> list[Result]:
     results = []
     releases = list(_releases(name, python).items())
+    installed = _output(python, "-c", _LOOK_UP, name) if ends else None
     for line, version in [releases[0], *releases[1:][-1:]] if ends else releases:
+        if version and version == installed:
+            results.append(Result(version, remark=INSTALLED))
+            continue
         began = time.monotonic()
         environment = _environment(cache, python, name, version) if version else None
         result = _run(environment, name, version) if environment else Result(version or f"{line}.*", remark=NO_WHEEL)
