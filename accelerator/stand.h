@@ -152,7 +152,9 @@ static PyMethodDef stand_methods[] = {
     {NULL},
 };
 
-static int is_own(PyObject *name) {
+static int is_own(PyObject *self, PyObject *name) {
+    if (PyUnicode_CompareWithASCIIString(name, "__call__") == 0) return 1; /* or whoever calls by that name goes past it */
+    if (PyUnicode_CompareWithASCIIString(name, "__get__") == 0) return Py_TYPE(self)->tp_descr_get != NULL;
     for (PyMethodDef *method = stand_methods; method->ml_name != NULL; method++)
         if (PyUnicode_CompareWithASCIIString(name, method->ml_name) == 0) return 1;
     return 0;
@@ -162,7 +164,7 @@ static PyObject *stand_get(PyObject *self, PyObject *name) {
     PyObject *wrapped = ((Stand *)self)->wrapped;
     if (is_name(name, wrapped_name)) return Py_NewRef(wrapped);
     if (is_name(name, class_name)) return Py_NewRef((PyObject *)Py_TYPE(wrapped));
-    if (PyUnicode_Check(name) && is_own(name)) return PyObject_GenericGetAttr(self, name);
+    if (PyUnicode_Check(name) && is_own(self, name)) return PyObject_GenericGetAttr(self, name);
     return PyObject_GetAttr(wrapped, name);
 }
 

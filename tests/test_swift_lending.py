@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import pickle
 import weakref
@@ -219,6 +220,16 @@ def test_in_c_it_shows_itself_as_the_method(monkeypatch):
     )
     for same in (copy.copy(Pool.take), pickle.loads(pickle.dumps(Pool.take))):
         assert same is Pool.take
+
+
+def test_nobody_goes_past_it_who_calls_or_binds_it_by_name(parts, pool):
+    class Bound(Pool):
+        grab = functools.partialmethod(Pool.take)
+
+    for take in (Pool.take.__call__, Pool.take.__get__(pool), Pool.take.__get__(None, Pool), Bound.grab):
+        pool.give_back(take() if inspect.ismethod(take) else take(pool))
+    (known,) = parts.watch.pools
+    assert len(known.uses) == 5
 
 
 @pytest.mark.parametrize("in_c", [True, False])
