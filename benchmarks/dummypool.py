@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.instrumentation._direct import acquiring, releasing
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 from crawlo_otel_leaks.pool import Limits
@@ -38,6 +39,10 @@ class Pool:
         """Take the connection back."""
 
 
+class HotPool(Pool):
+    """One that is asked at every turn, as redis's are: functions stand in its class themselves."""
+
+
 class Watch(PoolWatch):
     """Watches the dummy pool."""
 
@@ -65,6 +70,8 @@ class PoolInstrumentor(Instrumentor):
         """Return the table."""
         watch = Watch(running)
         return [
+            Point(__name__, "HotPool.give_back", releasing(watch), direct=True),
+            Point(__name__, "HotPool.take", acquiring(watch), direct=True),
             Point(__name__, "Pool.give_back", watch.release),
             Point(__name__, "Pool.give_back_async", watch.release_async),
             Point(__name__, "Pool.take", watch.acquire),

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dummypool import Pool, PoolInstrumentor
+from dummypool import HotPool, Pool, PoolInstrumentor
 from dummyslot import Client
 from hotparts import PARTS, acquired
 from hotpath import HotPath, measure, repeat, repeat_on_loop
@@ -48,6 +48,14 @@ def pool(tracker: Tracker) -> HotPath:
     """Take the connection, give it back."""
     del tracker
     one = Pool()
+    work = repeat(lambda: one.give_back(one.take()))
+    return HotPath(work, work, PoolInstrumentor())
+
+
+def hot_pool(tracker: Tracker) -> HotPath:
+    """Take the connection, give it back, by functions that stand in the class."""
+    del tracker
+    one = HotPool()
     work = repeat(lambda: one.give_back(one.take()))
     return HotPath(work, work, PoolInstrumentor())
 
@@ -97,6 +105,7 @@ def threads(tracker: Tracker) -> HotPath:
 PATHS: Final[dict[str, Callable[[Tracker], HotPath]]] = {
     "file open + read + close": files,
     "pool take + give back": pool,
+    "pool take + give back, direct": hot_pool,
     "pool take + give back, asyncio": pool_async,
     "aiohttp request + slot": requests,
     "create_task + await": tasks,
