@@ -181,11 +181,13 @@ def compare(measured: dict[str, Count]) -> int:
 
 
 def update(measured: dict[str, Count]) -> None:
-    """Write the baseline."""
-    path = baseline_path()
+    """Write the baseline; what was not counted now stays, if it was counted in the same environment."""
+    path, here = baseline_path(), identity()
     path.parent.mkdir(exist_ok=True)
-    own = {name: round(now.own) for name, now in measured.items()}
-    path.write_text(json.dumps({"made with": identity(), "own": own}, indent=2) + "\n", encoding="utf-8")
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = before["own"] if before.get("made with") == here else {}
+    own = {**kept, **{name: round(now.own) for name, now in measured.items()}}
+    path.write_text(json.dumps({"made with": here, "own": own}, indent=2) + "\n", encoding="utf-8")
     show(measured, {})
     print(f"written to {path}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,21 @@ def test_what_the_host_itself_needs_is_not_ours(instructions):
 def test_parts_and_new_paths_are_not_judged(instructions):
     count = instructions.Count(0, 1e6)
     assert not instructions.grown({"part: x": count, "new": count}, {"part: x": 1}, 0.10)
+
+
+def test_what_is_counted_alone_leaves_the_rest_of_the_baseline(instructions, monkeypatch, tmp_path):
+    here = {"python": "3.13.0"}
+    monkeypatch.setattr(instructions, "baseline_path", lambda: tmp_path / "3.13.json")
+    monkeypatch.setattr(instructions, "identity", lambda: here)
+
+    def updated(**own):
+        instructions.update({name: instructions.Count(0, count) for name, count in own.items()})
+        return json.loads((tmp_path / "3.13.json").read_text())["own"]
+
+    assert updated(one=1, other=2) == {"one": 1, "other": 2}
+    assert updated(one=3) == {"one": 3, "other": 2}
+    here["python"] = "3.13.1"
+    assert updated(one=4) == {"one": 4}
 
 
 def test_an_operation_is_the_difference_of_two_rounds(instructions):
