@@ -21,15 +21,14 @@ static inline PyObject *straight(Lending *self, PyObject *const *args, size_t fl
     return PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
 }
 
-/* Whether only Python can tell by whom a pool is asked, or what for; -1 with an exception. */
-static int is_odd(Taking *self, PyObject *thing) {
+/* The tracker's pool, the caller's reference; NULL, perhaps with an exception, where only Python can tell by whom a pool
+   is asked, or what for. */
+static PyObject *pool_asked(Taking *self, PyObject *thing) {
     Step *asker = running();
-    int odd = asker == NULL ? 1 : asks(self, code_of(asker));
-    if (odd) return odd;
+    if (asker == NULL || asks(self, code_of(asker))) return NULL;
     PyObject *pool = pool_known(self, thing);
-    odd = pool == NULL ? (PyErr_Occurred() ? -1 : 1) : get(pool, self->pool_stacked) != Py_True;
-    Py_XDECREF(pool);
-    return odd;
+    if (pool != NULL && get(pool, self->pool_stacked) != Py_True) Py_CLEAR(pool);
+    return pool;
 }
 
 /* The host's error stays set; what it says of who holds what is added to it. */
@@ -41,7 +40,7 @@ static void waited_in_vain(Taking *self, PyObject *thing, PyObject *handle) {
         return;
     }
     Py_XDECREF(done);
-    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+    set_again(error);
 }
 
 /* Hold what was got; 0 with an exception that ends the program. */
@@ -55,10 +54,13 @@ static int is_held(Taking *self, PyObject *handle, PyObject *connection) {
 static PyObject *take_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
     if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
-    int odd = is_odd(self->taking, args[0]);
-    if (odd < 0) PyErr_Clear(); /* Python meets it as well, and tells */
-    if (odd) return PyObject_Vectorcall(self->python, args, flags, keywords);
-    PyObject *handle = begun_by(self->taking, args[0], NULL);
+    PyObject *pool = pool_asked(self->taking, args[0]);
+    if (pool == NULL) {
+        PyErr_Clear(); /* Python meets it as well, and tells */
+        return PyObject_Vectorcall(self->python, args, flags, keywords);
+    }
+    PyObject *handle = begun_by(self->taking, args[0], pool, NULL);
+    Py_DECREF(pool);
     if (handle == NULL) return NULL;
     PyObject *connection = straight(self, args, flags, keywords);
     if (handle != Py_None) {

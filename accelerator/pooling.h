@@ -102,6 +102,15 @@ static PyObject *handle_for(Taking *self, PyObject *frame) {
     return cloned(self->template);
 }
 
+/* What stands for a pool, whose reference is taken; NULL with an exception where it does not. */
+static PyObject *as_pool(Taking *self, PyObject *pool) {
+    if (pool != NULL && !PyObject_TypeCheck(pool, (PyTypeObject *)self->pool_type)) {
+        PyErr_Format(PyExc_TypeError, "%s found, a pool of the tracker's expected", Py_TYPE(pool)->tp_name);
+        Py_CLEAR(pool);
+    }
+    return pool;
+}
+
 /* The tracker's pool, the caller's reference; NULL where nobody has asked for it yet, or with an exception. */
 static PyObject *pool_known(Taking *self, PyObject *thing) {
     PyObject *known = by(thing, self->known_by), *pool = NULL;
@@ -109,31 +118,21 @@ static PyObject *pool_known(Taking *self, PyObject *thing) {
     if (pair != NULL && PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 && refers_to(PyTuple_GET_ITEM(pair, 0), known))
         pool = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
     Py_XDECREF(known);
-    if (pool != NULL && !PyObject_TypeCheck(pool, (PyTypeObject *)self->pool_type)) {
-        PyErr_Format(PyExc_TypeError, "%s found, a pool of the tracker's expected", Py_TYPE(pool)->tp_name);
-        Py_CLEAR(pool);
-    }
-    return pool;
+    return as_pool(self, pool);
 }
 
 /* The same, made where nobody has asked for it yet. */
 static PyObject *pool_for(Taking *self, PyObject *thing) {
     PyObject *pool = pool_known(self, thing);
-    if (pool != NULL || PyErr_Occurred()) return pool;
-    pool = PyObject_CallOneArg(self->pool_of, thing);
-    if (pool != NULL && !PyObject_TypeCheck(pool, (PyTypeObject *)self->pool_type)) {
-        PyErr_Format(PyExc_TypeError, "%s found, a pool of the tracker's expected", Py_TYPE(pool)->tp_name);
-        Py_CLEAR(pool);
-    }
-    return pool;
+    return pool != NULL || PyErr_Occurred() ? pool : as_pool(self, PyObject_CallOneArg(self->pool_of, thing));
 }
 
-/* As PoolBook.wait_for. */
-static int begun(Taking *self, PyObject *thing, PyObject *handle) {
+/* As PoolBook.wait_for; `pool` where that is known already, else NULL. */
+static int begun(Taking *self, PyObject *thing, PyObject *pool, PyObject *handle) {
     PyObject *now = now_of(swift_of(self));
     if (now == NULL) return -1;
     put(handle, swift_of(self)->handle_acquired_at, now);
-    PyObject *pool = pool_for(self, thing);
+    pool = pool != NULL ? Py_NewRef(pool) : pool_for(self, thing);
     if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
     return PyDict_SetItem(get(pool, self->pool_waiting), handle, Py_None);

@@ -48,7 +48,7 @@ static void tell_refused(Stand *self) {
     PyObject *error = caught(), *done = PyObject_CallOneArg(self->refused, error);
     if (done == NULL) PyErr_WriteUnraisable(self->refused);
     Py_XDECREF(done);
-    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+    set_again(error);
 }
 
 /* Where it stands in a class, it binds as methods do. */

@@ -67,6 +67,11 @@ static inline PyObject *caught(void) {
     return error;
 }
 
+/* Set an error, the reference to which is taken, as it was before it was caught. */
+static inline void set_again(PyObject *error) {
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+}
+
 /* Have `failed` told of the error that is set, a failure of ours; one that is no failure but ends the program goes on.
    The reference to what that returned, or NULL with an exception. */
 static inline PyObject *tell(PyObject *failed, const char *where) {

@@ -10,7 +10,8 @@ static int taking_arguments(Taking *self, const char *name, Py_ssize_t found, Py
     return self->failed == NULL ? collected() : arguments(swift_of(self), name, found, expected);
 }
 
-/* A handle that is located, NULL: where the running code is; the caller's reference: 1 with one, 0 where it is telemetry that asks, -1 with an exception. */
+/* A handle that is located in a frame, NULL: where the running code is; the caller's reference: 1 with one, 0 where it is
+   telemetry that asks, -1 with an exception. */
 static int asked(Taking *self, PyObject *frame, PyObject **handle) {
     *handle = handle_for(self, frame);
     int done = *handle == NULL || !is_connections(self, *handle) ? -1 : located(swift_of(self), *handle, frame);
@@ -25,24 +26,25 @@ static PyObject *taking_ask(Taking *self, PyObject *frame) {
     return done > 0 ? handle : done == 0 ? Py_NewRef(Py_None) : taking_failed(self, "ask");
 }
 
-/* Begin to wait: the handle, or None; NULL with an exception that ends the program. */
-static PyObject *begun_by(Taking *self, PyObject *thing, PyObject *frame) {
+/* Begin to wait, in a frame and for a pool as `asked` and `begun` have them: the handle, or None; NULL with an exception
+   that ends the program. */
+static PyObject *begun_by(Taking *self, PyObject *thing, PyObject *pool, PyObject *frame) {
     PyObject *handle;
     int done = asked(self, frame, &handle);
-    if (done > 0) done = begun(self, thing, handle) < 0 ? -1 : 1;
+    if (done > 0) done = begun(self, thing, pool, handle) < 0 ? -1 : 1;
     if (done > 0) return handle;
     Py_XDECREF(handle);
     return done == 0 ? Py_NewRef(Py_None) : taking_failed(self, "wait");
 }
 
 static PyObject *taking_begin(Taking *self, PyObject *const *args, Py_ssize_t count) {
-    return taking_arguments(self, "begin", count, 2) ? begun_by(self, args[0], args[1]) : NULL;
+    return taking_arguments(self, "begin", count, 2) ? begun_by(self, args[0], NULL, args[1]) : NULL;
 }
 
 static PyObject *taking_wait_for(Taking *self, PyObject *const *args, Py_ssize_t count) {
     if (!taking_arguments(self, "wait_for", count, 2)) return NULL;
     if (args[1] == Py_None) Py_RETURN_NONE;
-    if (!is_connections(self, args[1]) || begun(self, args[0], args[1]) < 0) return taking_failed(self, "wait");
+    if (!is_connections(self, args[1]) || begun(self, args[0], NULL, args[1]) < 0) return taking_failed(self, "wait");
     return Py_NewRef(args[1]);
 }
 
