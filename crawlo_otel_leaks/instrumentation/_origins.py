@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Handle
 
 H = TypeVar("H", bound="Handle")
+T = TypeVar("T")
 FEW: Final = 1000
 """Notes that are kept without a look at which of them are of something that is over."""
 
@@ -59,9 +60,14 @@ class Origins(Generic[H]):
 
     def tidy(self) -> None:
         """Forget the coroutines that are gone."""
-        for key, asked in list(self.by_frame.items()):
-            if asked[0]() is None:
-                newer = self.by_frame.pop(key, asked)
-                if newer is not asked:  # another thread was quicker
-                    self.by_frame.setdefault(key, newer)
+        clear_away(self.by_frame)
         self._most = max(FEW, 2 * len(self.by_frame))
+
+
+def clear_away(notes: dict[int, tuple[weakref.ref[Any], T]]) -> None:
+    """Take the notes of what is gone out of those that are kept by identity."""
+    for key, note in list(notes.items()):
+        if note[0]() is None:
+            newer = notes.pop(key, note)
+            if newer is not note:  # another thread was quicker
+                notes.setdefault(key, newer)

@@ -7,6 +7,7 @@ import weakref
 from asyncio import tasks
 from typing import TYPE_CHECKING, Any
 
+from crawlo_otel_leaks.instrumentation._origins import clear_away
 from crawlo_otel_leaks.instrumentation._task_notes import above_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,4 @@ class Submitted:
 
     def tidy(self) -> None:
         """Forget those that are gone."""
-        for key, (coroutine, _) in list(self.frames.items()):
-            if coroutine() is None:
-                self.frames.pop(key, None)
+        clear_away(self.frames)
