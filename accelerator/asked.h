@@ -113,6 +113,7 @@ static int asking_clear(Asking *self) {
 #define PART(name) Py_CLEAR(self->name);
     ASKING_PARTS(PART)
 #undef PART
+    forget_last(&self->last);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #define ASKING_H
 
 #include "pooling.h"
+#include "using.h"
 
 /* What is kept, by the name it is given under. `asked`: the coroutines under way, by where they execute, as pairs of a
    weak reference and the handle that was located where each was asked for; `open`, `through`: as `_Client` has them;
@@ -13,6 +14,12 @@
 
 #define ASKING_SLOTS(SLOT) SLOT(connector) SLOT(loop) SLOT(ref) SLOT(websocket)
 
+/* Who was talked to last, and what that is called. */
+typedef struct {
+    int secure;
+    PyObject *host, *port, *name;
+} Last;
+
 typedef struct {
     PyObject_HEAD
 #define PART(name) PyObject *name;
@@ -22,10 +29,17 @@ typedef struct {
     ASKING_SLOTS(SLOT)
 #undef SLOT
     Py_ssize_t session_requests;
+    Last last;
 } Asking;
 
 static PyObject *connector_name, *key_name, *loop_name, *ssl_name, *host_name, *port_name, *protocol_name, *connection_name,
-    *closed_name, *recording_name, *http_text, *https_text, *colon_text;
+    *closed_name, *http_text, *https_text, *colon_text;
+
+static void forget_last(Last *last) {
+    Py_CLEAR(last->host);
+    Py_CLEAR(last->port);
+    Py_CLEAR(last->name);
+}
 
 static inline Swift *swift_behind(Asking *self) { return (Swift *)self->swift; }
 
@@ -71,26 +85,6 @@ static int remembered(Asking *self, PyObject *request, PyObject *origin) {
     return done;
 }
 
-/* Whether it is plain, without tracker.use, that whoever runs now is whom a handle was taken for: the same scope and
-   task, under a span that has not ended; -1 with an exception. */
-static int is_owners(Swift *swift, PyObject *handle) {
-    PyObject *scope = NULL, *span = get(handle, swift->handle_span), *recording = NULL;
-    if (PyContextVar_Get(swift->scope, NULL, &scope) < 0) return -1;
-    Py_XDECREF(scope);
-    if ((scope == NULL ? Py_None : scope) != get(handle, swift->handle_scope)) return 0;
-    if (span != NULL && span != Py_None) {
-        Py_INCREF(span);
-        recording = PyObject_CallMethodNoArgs(span, recording_name);
-        Py_DECREF(span);
-        Py_XDECREF(recording);
-        if (recording != Py_True) return recording == NULL ? -1 : 0;
-    }
-    PyObject *task = task_of(swift);
-    int same = task == NULL ? -1 : task != Py_None && refers_to(get(handle, swift->handle_task), task);
-    Py_XDECREF(task);
-    return same;
-}
-
 /* As Tracker.use. */
 static int used_now(Asking *self, PyObject *handle) {
     if (get(handle, swift_behind(self)->handle_shared) == Py_True) return 0;
@@ -132,24 +126,36 @@ static int has(PyObject *thing, PyObject *name) {
     return truth;
 }
 
-static PyObject *text_of(PyObject *thing, PyObject *name) {
-    PyObject *value = PyObject_GetAttr(thing, name);
-    PyObject *text = value == NULL ? NULL : PyObject_Str(value);
-    Py_XDECREF(value);
-    return text;
+static PyObject *made_name(int secure, PyObject *host, PyObject *port) {
+    PyObject *name = PyUnicode_Concat(secure ? https_text : http_text, host), *number = PyObject_Str(port);
+    PyUnicode_Append(&name, colon_text);
+    if (number == NULL) Py_CLEAR(name);
+    PyUnicode_AppendAndDel(&name, number);
+    return name;
+}
+
+/* The same as the last one's, which most are, or a new one; NULL with an exception. */
+static PyObject *name_like(Last *last, int secure, PyObject *host, PyObject *port) {
+    if (last->name != NULL && last->secure == secure) {
+        int same = PyObject_RichCompareBool(last->host, host, Py_EQ);
+        if (same > 0) same = PyObject_RichCompareBool(last->port, port, Py_EQ);
+        if (same) return same < 0 ? NULL : Py_NewRef(last->name);
+    }
+    PyObject *name = made_name(secure, host, port);
+    if (name == NULL) return NULL;
+    Last before = *last;
+    *last = (Last){secure, Py_NewRef(host), Py_NewRef(port), Py_NewRef(name)};
+    forget_last(&before);
+    return name;
 }
 
 /* The name of who is talked to, which is no secret. */
-static PyObject *name_of(PyObject *connection) {
+static PyObject *name_of(Asking *self, PyObject *connection) {
     PyObject *key = PyObject_GetAttr(connection, key_name), *name = NULL;
     if (key == NULL) return NULL;
     int secure = has(key, ssl_name);
-    PyObject *host = text_of(key, host_name), *port = text_of(key, port_name);
-    if (secure >= 0 && host != NULL && port != NULL) {
-        name = PyUnicode_Concat(secure ? https_text : http_text, host);
-        PyUnicode_Append(&name, colon_text);
-        PyUnicode_Append(&name, port);
-    }
+    PyObject *host = PyObject_GetAttr(key, host_name), *port = host == NULL ? NULL : PyObject_GetAttr(key, port_name);
+    if (secure >= 0 && port != NULL) name = name_like(&self->last, secure, host, port);
     Py_XDECREF(host);
     Py_XDECREF(port);
     Py_DECREF(key);
@@ -179,7 +185,7 @@ static int put_made(PyObject *handle, Py_ssize_t slot, PyObject *made) {
 
 static int described(Asking *self, PyObject *handle, PyObject *connection) {
     put(handle, self->handle_websocket, Py_NewRef(self->none));
-    return put_made(handle, swift_behind(self)->handle_name, name_of(connection)) < 0 ||
+    return put_made(handle, swift_behind(self)->handle_name, name_of(self, connection)) < 0 ||
                    put_made(handle, self->handle_ref, PyWeakref_NewRef(connection, NULL)) < 0 ||
                    put_made(handle, self->handle_loop, reference_to_loop(connection)) < 0 ||
                    put_made(handle, self->handle_connector, id_of_connector(connection)) < 0

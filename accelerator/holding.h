@@ -52,13 +52,32 @@ static PyObject *span_of(Swift *self, PyObject *context) {
     return has < 0 ? NULL : PyObject_CallOneArg(self->this_span, context);
 }
 
+/* The task that a loop runs, None where it runs none; the caller's reference. */
+static PyObject *task_on(Swift *self, PyObject *loop) {
+    if (!PyDict_Check(self->current_tasks)) return PyObject_CallOneArg(self->current_task, loop);
+    PyObject *task = PyDict_GetItemWithError(self->current_tasks, loop);
+    return task == NULL && PyErr_Occurred() ? NULL : Py_NewRef(task == NULL ? Py_None : task);
+}
+
 /* The running task, None outside of one; the caller's reference. */
 static PyObject *task_of(Swift *self) {
     PyObject *loop = PyObject_CallNoArgs(self->running_loop);
     if (loop == NULL || loop == Py_None) return loop;
-    PyObject *task = PyObject_CallOneArg(self->current_task, loop);
+    PyObject *task = task_on(self, loop);
     Py_DECREF(loop);
     return task;
+}
+
+/* What describes the running thread, the caller's reference; the last one's is at hand. */
+static PyObject *thread_of(Swift *self) {
+    uint64_t thread = PyThreadState_GetID(PyThreadState_Get());
+    if (self->thread == thread) return Py_NewRef(self->owner);
+    PyObject *owner = PyObject_GetAttr(self->this_thread, owner_name);
+    if (owner != NULL && self->by_thread) {
+        self->thread = thread;
+        Py_XSETREF(self->owner, Py_NewRef(owner));
+    }
+    return owner;
 }
 
 static int note_task(Swift *self, PyObject *handle) {
@@ -86,7 +105,7 @@ static int note_owner(Swift *self, PyObject *handle, PyObject *context) {
     if (span == NULL) return -1;
     put(handle, self->handle_span, span);
     if (note_task(self, handle) < 0) return -1;
-    PyObject *thread = PyObject_GetAttr(self->this_thread, owner_name), *scope = NULL;
+    PyObject *thread = thread_of(self), *scope = NULL;
     if (thread == NULL) return -1;
     put(handle, self->handle_thread, thread);
     if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return -1;
@@ -127,8 +146,8 @@ static int located(Swift *self, PyObject *handle, PyObject *frame) {
 
 /* What the tracker's clock says; it is asked for each time, because a test may change it. */
 static PyObject *now_of(Swift *self) {
-    PyObject *clock = term(self, clock_name);
-    PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
+    PyObject *clock = term(self, clock_name), *now = NULL;
+    if (clock != NULL) now = clock == self->monotonic ? PyFloat_FromDouble(monotonic()) : PyObject_CallNoArgs(clock);
     Py_XDECREF(clock);
     return now;
 }
@@ -143,19 +162,34 @@ static int brief_of(Swift *self, double *brief) {
 
 static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
 
+/* Where handles of a kind go; NULL where there is no such kind, or with an exception. */
+static Shelf *shelf_of(Swift *self, PyObject *kind) {
+    Shelf *shelf = &self->shelves[((size_t)kind >> 4) % SHELVES];
+    if (shelf->kind == kind || kind == NULL) return kind == NULL ? NULL : shelf;
+    PyObject *young = PyDict_GetItemWithError(self->young, kind);
+    PyObject *brief = young == NULL ? NULL : PyDict_GetItemWithError(self->brief_holds, kind);
+    if (brief == NULL) return NULL;
+    Shelf before = *shelf;
+    *shelf = (Shelf){Py_NewRef(kind), Py_NewRef(young), Py_NewRef(brief)};
+    Py_XDECREF(before.kind);
+    Py_XDECREF(before.young);
+    Py_XDECREF(before.brief);
+    return shelf;
+}
+
 /* As Tracker.hold. */
 static int held(Swift *self, PyObject *handle) {
     PyObject *site = get(handle, self->handle_site);
-    PyObject *shelf = PyDict_GetItemWithError(self->young, get(handle, self->handle_kind));
+    Shelf *shelf = shelf_of(self, get(handle, self->handle_kind));
     if (site == NULL || shelf == NULL) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a handle that was located expected");
         return -1;
     }
-    PyObject *now = now_of(self);
+    PyObject *young = shelf->young, *now = now_of(self);
     if (now == NULL) return -1;
     put(handle, self->handle_acquired_at, now);
     put(site, self->site_latest, Py_NewRef(handle));
-    return PyDict_SetItem(shelf, handle, Py_None);
+    return PyDict_SetItem(young, handle, Py_None);
 }
 
 /* As Tracker.move: what was located for one is another's. */
@@ -173,38 +207,39 @@ static int moved(Swift *self, PyObject *handle, PyObject *origin) {
     return 0;
 }
 
-/* Count a hold that is too short to be judged; 0 where the long way is to be gone. */
-static int counted(Swift *self, PyObject *handle, PyObject *kind, double duration) {
-    PyObject *site = get(handle, self->handle_site), *kept = PyDict_GetItemWithError(self->brief_holds, kind);
-    PyObject *holds = site == NULL ? NULL : get(site, self->site_holds);
-    if (kept == NULL || holds == NULL || holds == Py_None || PyObject_Size(kept) >= self->counted) return PyErr_Occurred() ? -1 : 0;
-    PyObject *value = PyFloat_FromDouble(duration);
-    if (value == NULL) return -1;
-    PyObject *done = count_up(holds, self->holds_brief) < 0 ? NULL : PyObject_CallMethodOneArg(kept, append_name, value);
-    Py_DECREF(value);
-    if (done == NULL) return -1;
-    Py_DECREF(done);
-    return 1;
+/* Keep a duration, in seconds, among others. */
+static int keep(Swift *self, PyObject *durations, double duration) {
+    PyObject *arguments[] = {durations, PyFloat_FromDouble(duration)};
+    if (arguments[1] == NULL) return -1;
+    PyObject *done = PyObject_Vectorcall(self->append, arguments, 2, NULL);
+    Py_DECREF(arguments[1]);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Where brief holds of a handle's site are counted; NULL where this one is to go the long way. */
+static PyObject *counter_of(Swift *self, PyObject *handle, Shelf *shelf) {
+    PyObject *site = get(handle, self->handle_site), *holds = site == NULL ? NULL : get(site, self->site_holds);
+    return holds == Py_None || PyObject_Size(shelf->brief) >= self->counted ? NULL : holds;
 }
 
 /* Release a brief hold; 0 where it is none, or the first of its site, and nothing was done yet. */
 static int gave_back_briefly(Swift *self, PyObject *handle) {
-    PyObject *released_at = get(handle, self->handle_released_at), *acquired_at = get(handle, self->handle_acquired_at);
-    PyObject *kind = get(handle, self->handle_kind);
-    PyObject *shelf = kind == NULL ? NULL : PyDict_GetItemWithError(self->young, kind);
-    if (released_at != Py_None || acquired_at == NULL || shelf == NULL) return PyErr_Occurred() ? -1 : 0;
-    int young = PyDict_Contains(shelf, handle);
-    if (young <= 0) return young;
-    PyObject *now = now_of(self);
+    PyObject *acquired_at = get(handle, self->handle_acquired_at);
+    Shelf *shelf = shelf_of(self, get(handle, self->handle_kind));
+    PyObject *holds = shelf == NULL ? NULL : counter_of(self, handle, shelf);
+    if (holds == NULL || acquired_at == NULL || get(handle, self->handle_released_at) != Py_None) return PyErr_Occurred() ? -1 : 0;
+    PyObject *young = shelf->young, *brief_ones = shelf->brief, *now = now_of(self), *none = NULL;
     if (now == NULL) return -1;
     double brief = 0, duration = seconds(now) - seconds(acquired_at);
-    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? counted(self, handle, kind, duration) : 0;
+    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? popped(young, handle, &none) : 0;
+    Py_XDECREF(none);
     if (done <= 0) {
         Py_DECREF(now);
         return done;
     }
     put(handle, self->handle_released_at, now);
-    return PyDict_DelItem(shelf, handle) < 0 ? -1 : 1;
+    return count_up(holds, self->holds_brief) < 0 || keep(self, brief_ones, duration) < 0 ? -1 : 1;
 }
 
 /* As Tracker.release, which does what is left. */

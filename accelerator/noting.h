@@ -4,6 +4,9 @@
 
 #include "holding.h"
 
+/* Items of a note. */
+#define NOTED 9
+
 /* How tasks are noted, by what tasks.py knows of asyncio. */
 typedef struct {
     PyObject *notes;       /* a dictionary */
@@ -30,31 +33,50 @@ static Step *maker_of(Noting *how) {
 }
 
 static PyObject *reference_to_running(Swift *self, PyObject *loop) {
-    PyObject *task = PyObject_CallOneArg(self->current_task, loop);
+    PyObject *task = task_on(self, loop);
     if (task == NULL || task == Py_None) return task;
     PyObject *reference = PyWeakref_NewRef(task, NULL);
     Py_DECREF(task);
     return reference;
 }
 
-/* What is noted, one reference each; all of them, or NULL with an exception. */
-static PyObject *note_of(Swift *self, Noting *how, PyObject *task, PyObject *loop, Step *step) {
+/* What is noted, one reference each: 0 with all of them, or -1 with an exception. */
+static int items_of(Swift *self, Noting *how, PyObject *task, PyObject *loop, Step *step, PyObject **items) {
     PyObject *scope = NULL;
-    PyObject *note = PyTuple_New(9);
-    if (note == NULL || PyContextVar_Get(self->scope, NULL, &scope) < 0) goto failed;
-    PyTuple_SET_ITEM(note, 4, scope == NULL ? Py_NewRef(Py_None) : scope);
-    PyTuple_SET_ITEM(note, 6, Py_NewRef(code_of(step)));
-    if ((PyTuple_GET_ITEM(note, 0) = PyWeakref_NewRef(task, NULL)) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 1) = now_of(self)) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 2) = context_of(self)) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 3) = reference_to_running(self, loop)) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 5) = PyObject_GetAttr(self->this_thread, owner_name)) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 7) = PyLong_FromLong(instruction_of(step))) == NULL) goto failed;
-    if ((PyTuple_GET_ITEM(note, 8) = above(self, how, back(step))) == NULL) goto failed;
-    return note;
-failed:
-    Py_XDECREF(note);
-    return NULL;
+    if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return -1;
+    items[4] = scope == NULL ? Py_NewRef(Py_None) : scope;
+    items[6] = Py_NewRef(code_of(step));
+    return (items[0] = PyWeakref_NewRef(task, NULL)) == NULL || (items[1] = now_of(self)) == NULL || (items[2] = context_of(self)) == NULL ||
+                   (items[3] = reference_to_running(self, loop)) == NULL || (items[5] = thread_of(self)) == NULL ||
+                   (items[7] = PyLong_FromLong(instruction_of(step))) == NULL || (items[8] = above(self, how, back(step))) == NULL
+               ? -1
+               : 0;
+}
+
+/* Take what a note has for what is noted now. */
+static inline void exchange(PyObject *note, PyObject **items) {
+    for (Py_ssize_t at = 0; at < NOTED; at++) {
+        PyObject *before = PyTuple_GET_ITEM(note, at);
+        PyTuple_SET_ITEM(note, at, items[at]);
+        items[at] = before;
+    }
+}
+
+/* Keep what is noted, in place of what was noted of another task that was at the same place in memory: in the tuple that
+   there is, where nobody else has that. */
+static int kept(Noting *how, PyObject *task, PyObject **items) {
+    PyObject *key = PyLong_FromVoidPtr(task), *note = key == NULL ? NULL : PyDict_GetItemWithError(how->notes, key);
+    int done = key == NULL || (note == NULL && PyErr_Occurred()) ? -1 : 0;
+    if (note != NULL && Py_REFCNT(note) == 1 && PyTuple_GET_SIZE(note) == NOTED) {
+        exchange(note, items);
+    } else if (done == 0) {
+        note = PyTuple_New(NOTED);
+        if (note != NULL) exchange(note, items);
+        done = note == NULL ? -1 : PyDict_SetItem(how->notes, key, note);
+        Py_XDECREF(note);
+    }
+    Py_XDECREF(key);
+    return done;
 }
 
 /* 0, or -1 with an exception. */
@@ -64,10 +86,9 @@ static int noted(Swift *self, Noting *how, PyObject *task, PyObject *loop) {
         PyErr_SetString(PyExc_RuntimeError, "no frame found that makes the task, one expected");
         return -1;
     }
-    PyObject *note = note_of(self, how, task, loop, step), *key = note == NULL ? NULL : PyLong_FromVoidPtr(task);
-    int done = key == NULL ? -1 : PyDict_SetItem(how->notes, key, note);
-    Py_XDECREF(key);
-    Py_XDECREF(note);
+    PyObject *items[NOTED] = {NULL};
+    int done = items_of(self, how, task, loop, step, items) < 0 ? -1 : kept(how, task, items);
+    for (Py_ssize_t at = 0; at < NOTED; at++) Py_XDECREF(items[at]);
     return done;
 }
 #endif

@@ -39,24 +39,6 @@ static inline int is_connections(Taking *self, PyObject *thing) {
     return 0;
 }
 
-/* What a weak reference refers to, the caller's reference; NULL where that is gone, or it is none. */
-static inline PyObject *referred(PyObject *reference) {
-    if (reference == NULL || !PyWeakref_Check(reference)) return NULL;
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *found = NULL;
-    return PyWeakref_GetRef(reference, &found) < 0 ? NULL : found;
-#else
-    PyObject *found = PyWeakref_GetObject(reference);
-    return found == NULL || found == Py_None ? NULL : Py_NewRef(found);
-#endif
-}
-
-static inline int refers_to(PyObject *reference, PyObject *thing) {
-    PyObject *found = referred(reference);
-    Py_XDECREF(found);
-    return found == thing;
-}
-
 /* What stands for an object that may be told by one of its attributes alone; the caller's reference. */
 static inline PyObject *by(PyObject *thing, PyObject *attribute) {
     return attribute == Py_None ? Py_NewRef(thing) : PyObject_GetAttr(thing, attribute);
@@ -68,10 +50,10 @@ static int left(PyObject *pool, Py_ssize_t list, PyObject *handle) {
         PyErr_SetString(PyExc_TypeError, "a handle that has no pool found");
         return -1;
     }
-    if (PyDict_DelItem(get(pool, list), handle) == 0) return 0;
-    if (!PyErr_ExceptionMatches(PyExc_KeyError)) return -1;
-    PyErr_Clear();
-    return 0;
+    PyObject *none = NULL;
+    int done = popped(get(pool, list), handle, &none);
+    Py_XDECREF(none);
+    return done < 0 ? -1 : 0;
 }
 
 /* -- asking -- */
@@ -166,13 +148,8 @@ static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *con
 }
 
 /* Keep a duration, in seconds. */
-static int noted_time(PyObject *times, PyObject *since, PyObject *until) {
-    if (since == NULL || until == NULL) return 0;
-    PyObject *duration = PyFloat_FromDouble(seconds(until) - seconds(since));
-    PyObject *done = duration == NULL ? NULL : PyObject_CallMethodOneArg(times, append_name, duration);
-    Py_XDECREF(duration);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+static int noted_time(Taking *self, PyObject *times, PyObject *since, PyObject *until) {
+    return since == NULL || until == NULL ? 0 : keep(swift_of(self), times, seconds(until) - seconds(since));
 }
 
 /* Wait no more, but hold. */
@@ -181,7 +158,7 @@ static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, P
     PyObject *pool = get(handle, self->handle_pool), *since = Py_XNewRef(get(handle, at));
     int done = left(pool, self->pool_waiting, handle);
     if (done == 0) done = entered(self, handle, pool, connection, key);
-    if (done == 0) done = noted_time(get(pool, self->pool_waits), since, get(handle, at));
+    if (done == 0) done = noted_time(self, get(pool, self->pool_waits), since, get(handle, at));
     Py_XDECREF(since);
     return done;
 }
@@ -206,7 +183,7 @@ static int over(Taking *self, PyObject *handle) {
     if (left(pool, self->pool_held, handle) < 0) return -1;
     put(handle, self->handle_connection, Py_NewRef(Py_None));
     if (gave_back(swift_of(self), handle) < 0) return -1;
-    return noted_time(get(pool, self->pool_uses), get(handle, swift_of(self)->handle_acquired_at), get(handle, swift_of(self)->handle_released_at));
+    return noted_time(self, get(pool, self->pool_uses), get(handle, swift_of(self)->handle_acquired_at), get(handle, swift_of(self)->handle_released_at));
 }
 
 /* Whether a handle's connection is there. */
@@ -219,15 +196,10 @@ static int is_there(Taking *self, PyObject *handle) {
 static int taken_out(Taking *self, PyObject *connection, int alive, PyObject **handle) {
     PyObject *key = PyLong_FromVoidPtr(connection);
     if (key == NULL) return -1;
-    *handle = PyDict_GetItemWithError(self->handles, key);
-    int done = *handle == NULL ? (PyErr_Occurred() ? -1 : 0) : is_connections(self, *handle) ? !alive || is_there(self, *handle) : -1;
-    if (done > 0) {
-        Py_INCREF(*handle);
-        if (PyDict_DelItem(self->handles, key) < 0) {
-            Py_CLEAR(*handle);
-            done = -1;
-        }
-    }
+    int done = popped(self->handles, key, handle);
+    if (done > 0 && !is_connections(self, *handle)) done = -1;
+    if (done > 0 && alive && !is_there(self, *handle)) done = PyDict_SetItem(self->handles, key, *handle);
+    if (done <= 0) Py_CLEAR(*handle);
     Py_DECREF(key);
     return done;
 }

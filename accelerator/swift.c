@@ -71,7 +71,7 @@ static int find_slots(Swift *self) {
 
 static int find_numbers(Swift *self, PyObject *parts) {
 #define NUMBER(name) self->name = given_number(parts, #name);
-    NUMBER(counted) NUMBER(first) NUMBER(every) NUMBER(depth) NUMBER(near_count) NUMBER(full)
+    NUMBER(counted) NUMBER(first) NUMBER(every) NUMBER(depth) NUMBER(near_count) NUMBER(full) NUMBER(by_thread)
 #undef NUMBER
     if (PyErr_Occurred()) return -1;
     if (self->near_count < 1 || self->near_count > NEAR_MOST || self->every < 1) {
@@ -96,6 +96,12 @@ static int swift_traverse(Swift *self, visitproc visit, void *arg) {
 #define PART(name) Py_VISIT(self->name);
     PARTS(PART)
 #undef PART
+    Py_VISIT(self->owner);
+    for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) {
+        Py_VISIT(shelf->kind);
+        Py_VISIT(shelf->young);
+        Py_VISIT(shelf->brief);
+    }
     return visit_all(&self->memory, visit, arg);
 }
 
@@ -103,6 +109,13 @@ static int swift_clear(Swift *self) {
 #define PART(name) Py_CLEAR(self->name);
     PARTS(PART)
 #undef PART
+    self->thread = 0;
+    Py_CLEAR(self->owner);
+    for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) {
+        Py_CLEAR(shelf->kind);
+        Py_CLEAR(shelf->young);
+        Py_CLEAR(shelf->brief);
+    }
     forget_all(&self->memory);
     return 0;
 }
@@ -142,7 +155,7 @@ static PyTypeObject Swift_Type = {
 static int make_names(void) {
 #define NAME(variable, text) if ((variable = PyUnicode_InternFromString(text)) == NULL) return -1;
     NAME(classify_name, "_classify") NAME(at_name, "at")
-    NAME(get_name_name, "get_name") NAME(append_name, "append") NAME(owner_name, "owner")
+    NAME(get_name_name, "get_name") NAME(owner_name, "owner")
     NAME(brief_name, "brief") NAME(clock_name, "clock") NAME(closed_term_name, "closed") NAME(ignored_name, "ignored")
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
@@ -150,7 +163,7 @@ static int make_names(void) {
     NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
     NAME(connection_name, "_connection") NAME(closed_name, "_closed")
     NAME(ssl_name, "is_ssl") NAME(host_name, "host") NAME(port_name, "port")
-    NAME(recording_name, "is_recording") NAME(http_text, "http://") NAME(https_text, "https://") NAME(colon_text, ":")
+    NAME(recording_name, "is_recording") NAME(done_name, "done") NAME(http_text, "http://") NAME(https_text, "https://") NAME(colon_text, ":")
 #undef NAME
     return 0;
 }

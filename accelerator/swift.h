@@ -5,12 +5,13 @@
 #include <Python.h>
 #include "memory.h"
 #include "slots.h"
+#include "versions.h"
 
 /* Every object that is kept, by the name it is given under. */
 #define PARTS(PART) \
     PART(tracker) PART(terms) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
-    PART(running_loop) PART(current_task) PART(this_thread) PART(scope) \
+    PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(append) PART(monotonic) \
     PART(handle_type) PART(site_type) PART(holds_type)
 
 #define HANDLE_SLOTS(SLOT) \
@@ -19,13 +20,24 @@
 
 #define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
 
+/* What the tracker has for a kind: its young handles, and the durations of its brief holds. */
+typedef struct {
+    PyObject *kind, *young, *brief;
+} Shelf;
+
+/* Kinds at hand. */
+#define SHELVES 16
+
 typedef struct {
     PyObject_HEAD
 #define PART(name) PyObject *name;
     PARTS(PART)
 #undef PART
-    Py_ssize_t counted, first, every, depth, near_count, full;
+    Py_ssize_t counted, first, every, depth, near_count, full, by_thread;
     Memory memory;
+    Shelf shelves[SHELVES];
+    uint64_t thread; /* whose description is at hand; 0: nobody's */
+    PyObject *owner;
 #define SLOT(name) Py_ssize_t handle_##name;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
@@ -35,7 +47,7 @@ typedef struct {
     Py_ssize_t holds_brief;
 } Swift;
 
-static PyObject *classify_name, *at_name, *get_name_name, *append_name, *owner_name, *brief_name, *clock_name, *closed_term_name,
+static PyObject *classify_name, *at_name, *get_name_name, *owner_name, *brief_name, *clock_name, *closed_term_name,
     *ignored_name;
 
 static PyTypeObject Swift_Type;
@@ -121,14 +133,5 @@ static inline int is_handle(Swift *self, PyObject *thing) {
     if (PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;
     PyErr_Format(PyExc_TypeError, "%s found, a handle expected", Py_TYPE(thing)->tp_name);
     return 0;
-}
-
-/* 1 with a reference, 0 without one, -1 with an exception. */
-static inline int look_up(PyObject *thing, PyObject *name, PyObject **found) {
-#if PY_VERSION_HEX >= 0x030D0000
-    return PyObject_GetOptionalAttr(thing, name, found);
-#else
-    return _PyObject_LookupAttr(thing, name, found);
-#endif
 }
 #endif

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import asyncio
 import functools
 import importlib
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
@@ -57,8 +61,12 @@ def _parts(own: Tracker) -> dict[str, Any]:
         "this_span": this_span,
         "running_loop": running_loop,
         "current_task": current_task,
+        "current_tasks": getattr(asyncio.tasks, "_current_tasks", None),
         "this_thread": this_thread,
+        "by_thread": any(kind.__module__ == _thread.__name__ for kind in type(this_thread).__mro__),
         "scope": current_scope,
+        "append": deque.append,
+        "monotonic": time.monotonic,
         "handle_type": Handle,
         "site_type": Site,
         "holds_type": Holds,

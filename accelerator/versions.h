@@ -1,0 +1,55 @@
+/* What CPython's releases call by different names. */
+#ifndef VERSIONS_H
+#define VERSIONS_H
+
+#include <Python.h>
+
+/* 1 with a reference, 0 without one, -1 with an exception. */
+static inline int look_up(PyObject *thing, PyObject *name, PyObject **found) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyObject_GetOptionalAttr(thing, name, found);
+#else
+    return _PyObject_LookupAttr(thing, name, found);
+#endif
+}
+
+/* What a weak reference refers to, the caller's reference; NULL where that is gone, or it is none. */
+static inline PyObject *referred(PyObject *reference) {
+    if (reference == NULL || !PyWeakref_Check(reference)) return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *found = NULL;
+    return PyWeakref_GetRef(reference, &found) < 0 ? NULL : found;
+#else
+    PyObject *found = PyWeakref_GetObject(reference);
+    return found == NULL || found == Py_None ? NULL : Py_NewRef(found);
+#endif
+}
+
+static inline int refers_to(PyObject *reference, PyObject *thing) {
+    PyObject *found = referred(reference);
+    Py_XDECREF(found);
+    return found == thing;
+}
+
+/* Take what a dictionary has under a key out of it: 1 with the caller's reference, 0 without one, -1 with an exception. */
+static inline int popped(PyObject *dictionary, PyObject *key, PyObject **found) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyDict_Pop(dictionary, key, found);
+#else
+    *found = _PyDict_Pop(dictionary, key, dictionary);
+    if (*found == dictionary) Py_CLEAR(*found);
+    return *found != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+#endif
+}
+
+/* Seconds, as time.monotonic has them. */
+static inline double monotonic(void) {
+#if PY_VERSION_HEX >= 0x030D0000
+    PyTime_t now;
+    (void)PyTime_MonotonicRaw(&now); /* 0 where there is no clock, which the interpreter does not start without */
+    return PyTime_AsSecondsDouble(now);
+#else
+    return _PyTime_AsSecondsDouble(_PyTime_GetMonotonicClock());
+#endif
+}
+#endif
