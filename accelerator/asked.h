@@ -2,7 +2,7 @@
 #ifndef ASKED_H
 #define ASKED_H
 
-#include "asking.h"
+#include "connecting.h"
 #include "stand.h"
 
 typedef int (*Note)(Asking *, PyObject *thing, PyObject *result);
@@ -105,6 +105,7 @@ static int asking_traverse(Asking *self, visitproc visit, void *arg) {
 #define PART(name) Py_VISIT(self->name);
     ASKING_PARTS(PART)
 #undef PART
+    for (int at = 0; at < CODES; at++) Py_VISIT(self->codes[at]);
     return 0;
 }
 
@@ -114,6 +115,7 @@ static int asking_clear(Asking *self) {
     ASKING_PARTS(PART)
 #undef PART
     forget_last(&self->last);
+    forget_codes(self);
     return 0;
 }
 

@@ -17,7 +17,7 @@ typedef struct {
 #undef SLOT
 } Files;
 
-/* What stands for `raw.close`. */
+/* What stands for `raw.close`, and is told when the buffer is gone. */
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
@@ -55,15 +55,28 @@ static PyObject *new_handle(Files *self, Swift *swift) {
 
 static PyObject *new_closer(Files *self, PyObject *handle);
 
+/* What a raw file has beside its slots, its name for one, the caller's reference. */
+static PyObject *attributes_of(PyObject *raw) {
+    PyObject **place = _PyObject_GetDictPtr(raw);
+    return place != NULL && *place != NULL ? Py_NewRef(*place) : PyObject_GetAttr(raw, dict_name);
+}
+
+/* Have a raw file tell of its end. */
+static int listen_to(PyObject *raw, PyObject *closer, PyObject *handle) {
+    PyObject *attributes = attributes_of(raw);
+    if (attributes == NULL) return -1;
+    int done = PyDict_SetItem(attributes, close_name, closer) < 0 ? -1 : PyDict_SetItem(attributes, warn_name, handle);
+    Py_DECREF(attributes);
+    return done;
+}
+
 static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffer, PyObject *raw) {
-    PyObject *outlived = PyObject_GetAttr(handle, outlived_name);
-    PyObject *below = outlived == NULL ? NULL : PyWeakref_NewRef(buffer, outlived);
-    Py_XDECREF(outlived);
+    PyObject *closer = new_closer(self, handle);
+    PyObject *below = closer == NULL ? NULL : PyWeakref_NewRef(buffer, closer);
     PyObject *whole = below == NULL ? NULL : file == buffer ? Py_NewRef(below) : PyWeakref_NewRef(file, NULL);
-    PyObject *closer = whole == NULL ? NULL : new_closer(self, handle);
-    if (closer == NULL) {
+    if (whole == NULL) {
+        Py_XDECREF(closer);
         Py_XDECREF(below);
-        Py_XDECREF(whole);
         return -1;
     }
     put(handle, self->slot_tracker, Py_NewRef(((Swift *)self->swift)->tracker));
@@ -71,9 +84,9 @@ static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffe
     put(handle, self->slot_raw, Py_NewRef(raw));
     put(handle, self->slot_buffer, below);
     put(handle, self->slot_ref, whole);
-    int done = PyObject_SetAttr(raw, close_name, closer);
+    int done = listen_to(raw, closer, handle);
     Py_DECREF(closer);
-    return done < 0 ? -1 : PyObject_SetAttr(raw, warn_name, handle);
+    return done;
 }
 
 /* The FileIO below a file that closes its descriptor itself; NULL, perhaps with an exception, for any other. */
@@ -115,14 +128,14 @@ static PyObject *files_watch(Files *self, PyObject *file) {
 static int let_go(Files *self, PyObject *handle, PyObject *raw) {
     put(handle, self->slot_ref, Py_NewRef(self->gone));
     put(handle, self->slot_buffer, Py_NewRef(self->gone));
-    PyObject *attributes = PyObject_GetAttr(raw, dict_name);
+    PyObject *attributes = attributes_of(raw), *warn = NULL, *close = NULL;
     if (attributes == NULL) return -1;
     PyObject *name = PyDict_GetItemWithError(attributes, name_name);
     if (name != NULL) put(handle, ((Swift *)self->swift)->handle_name, Py_NewRef(name));
-    int listened = PyErr_Occurred() ? -1 : PyDict_Contains(attributes, warn_name);
-    if (listened > 0) listened = PyDict_DelItem(attributes, warn_name);
-    if (listened >= 0) listened = PyDict_Contains(attributes, close_name);
-    if (listened > 0) listened = PyDict_DelItem(attributes, close_name) < 0 ? -1 : 1;
+    int listened = PyErr_Occurred() ? -1 : popped(attributes, warn_name, &warn);
+    if (listened >= 0) listened = popped(attributes, close_name, &close);
+    Py_XDECREF(warn);
+    Py_XDECREF(close);
     Py_DECREF(attributes);
     return listened;
 }
@@ -133,9 +146,12 @@ static void end_of(Files *self, PyObject *handle, PyObject *raw) {
     if (listened < 0) failed((Swift *)self->swift, "close");
 }
 
-static PyObject *closer_call(PyObject *callable, PyObject *const *Py_UNUSED(args), size_t flags, PyObject *keywords) {
+static PyObject *closer_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Closer *self = (Closer *)callable;
-    if (PyVectorcall_NARGS(flags) || keywords != NULL) return PyErr_Format(PyExc_TypeError, "close() takes no arguments");
+    Py_ssize_t count = PyVectorcall_NARGS(flags);
+    if (count == 1 && args[0] == get(self->handle, self->files->slot_buffer)) /* the buffer is gone */
+        return PyObject_CallMethodOneArg(self->handle, outlived_name, args[0]);
+    if (count || keywords != NULL) return PyErr_Format(PyExc_TypeError, "close() takes no arguments");
     Files *files = (Files *)Py_NewRef(self->files);
     PyObject *handle = Py_NewRef(self->handle), *result = NULL; /* the file lets go of us on the way */
     PyObject *raw = get(handle, files->slot_raw);
