@@ -71,7 +71,10 @@ static int kept(Noting *how, PyObject *task, PyObject **items) {
         exchange(note, items);
     } else if (done == 0) {
         note = PyTuple_New(NOTED);
-        if (note != NULL) exchange(note, items);
+        if (note != NULL) {
+            exchange(note, items);
+            PyObject_GC_UnTrack(note); /* nothing in it leads back to it: the collector need not look */
+        }
         done = note == NULL ? -1 : PyDict_SetItem(how->notes, key, note);
         Py_XDECREF(note);
     }
