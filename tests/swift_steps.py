@@ -6,6 +6,10 @@ import sys
 
 from garbage import collect
 
+from crawlo_otel_leaks import swift
+from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.tracker import Tracker
+
 
 def left_behind(work, forget):
     """Return how many blocks of memory 5000 turns of some work leave, once what they counted is forgotten."""
@@ -20,3 +24,19 @@ def left_behind(work, forget):
     often(300)
     before = often(300)
     return often(5000) - before
+
+
+class Clock:
+    """Is set by hand."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def trackers(**known):
+    """Return one that acquires in Python and one that does so in C."""
+    made = [Tracker(Sites(**known), Clock()) for _ in range(2)]
+    assert swift.accelerate(made[1])
+    return made

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-import inspect
 import sys
 import threading
+import time
 import weakref
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +15,11 @@ from garbage import collect
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
-from swift_steps import left_behind
+from swift_steps import Clock, left_behind, trackers
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.model import Handle, Scope
-from crawlo_otel_leaks.owner import CALLER, current_scope
+from crawlo_otel_leaks.owner import CALLER, current_scope, this_thread
 from crawlo_otel_leaks.runtime import Runtime
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites, resolve
@@ -27,19 +27,6 @@ from crawlo_otel_leaks.tracker import Tracker
 
 pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
 TRACER = TracerProvider().get_tracer(__name__)
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-def trackers(**known):
-    made = [Tracker(Sites(**known), Clock()) for _ in range(2)]
-    assert swift.accelerate(made[1])
-    return made
 
 
 EXACT = not (3, 11) <= sys.version_info < (3, 13)
@@ -247,75 +234,6 @@ def test_a_frame_that_ended_is_told_too():
     assert told(swiftly) == told(plain)
 
 
-def maker(tracker, **others):
-    """A loop whose tasks are noted, and the notes."""
-    parts = {"wrapped": asyncio.BaseEventLoop.create_task, "live": [True], "notes": {}, "reach": 3, "place": "a:b"}
-    parts.update(create_task=asyncio.create_task.__code__, root=asyncio.Handle._run.__code__)
-    parts.update({"failed": lambda error: tracker.fail("create_task", error), **others})
-    stand = tracker.accelerator.maker(**parts)
-    return type("Loop", (asyncio.SelectorEventLoop,), {"create_task": stand})(), stand, parts["notes"]
-
-
-def run(loop, main):
-    try:
-        return loop.run_until_complete(main())
-    finally:
-        loop.close()
-
-
-async def nothing():
-    pass
-
-
-def test_it_notes_tasks_as_python_does():
-    async def make():
-        return asyncio.create_task(nothing(), name="n"), asyncio.get_running_loop().create_task(nothing())
-
-    async def main():
-        made = await make()
-        await asyncio.gather(*made)
-        return *made, asyncio.current_task()
-
-    loop, _, notes = maker(tracker := trackers()[1])
-    task, by_method, made_by = run(loop, main)
-    reference, at, _, by, scope, thread, code, instruction, above = notes[id(task)]
-    assert (reference(), at, by(), scope, thread.is_main) == (task, 100.0, made_by, None, True)
-    assert (task.get_name(), code.co_name, instruction > 0) == ("n", "make", True)
-    assert [step.co_name for step in above[::2]] == ["main"]
-    assert (notes[id(by_method)][6], tracker.errors) == (code, 0)
-
-
-def test_a_maker_shows_itself_as_the_method_that_it_stands_for():
-    original = asyncio.BaseEventLoop.create_task
-    loop, stand, _ = maker(trackers()[1])
-    assert (stand, repr(stand), hash(stand)) == (original, repr(original), hash(original))
-    assert (stand.__name__, inspect.signature(stand)) == ("create_task", inspect.signature(original))
-    assert (type(loop).create_task is stand, inspect.isfunction(stand), copy.copy(stand) is stand) == (True, True, True)
-    assert loop.create_task.__self__ is loop
-    loop.close()
-    with pytest.raises(TypeError):
-        stand()
-
-
-def test_a_maker_that_is_off_or_fails_leaves_the_task_alone():
-    async def main():
-        return await asyncio.create_task(nothing())
-
-    loop, _, notes = maker(tracker := trackers()[1], live=[])
-    assert (run(loop, main), notes) == (None, {})
-
-    loop, _, _ = maker(tracker)
-    tracker.clock = lambda: 1 / 0
-    assert (run(loop, main), tracker.errors > 0) == (None, True)
-
-
-def test_what_takes_no_weak_reference_is_returned_all_the_same_and_told():
-    failures = []
-    _, stand, notes = maker(trackers()[1], wrapped=lambda loop: 1, failed=failures.append)
-    assert (stand(object()), notes) == (1, {})
-    assert [type(failure) for failure in failures] == [TypeError]
-
-
 def test_it_leaves_nothing_behind():
     tracker = trackers()[1]
 
@@ -356,15 +274,6 @@ def test_what_it_cannot_use_is_refused(name, arguments):
         getattr(tracker, name)(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("swift", None), ("live", ()), ("notes", []), ("root", None), ("reach", 99), ("reach", -1), ("place", 1)],
-)
-def test_a_maker_takes_only_what_it_can_work_with(name, value):
-    with pytest.raises((TypeError, ValueError)):
-        maker(trackers()[1], **{name: value})
-
-
 def test_without_it_all_is_as_before(monkeypatch):
     monkeypatch.setitem(sys.modules, swift.MODULE, None)
     tracker = Tracker(Sites(), Clock())
@@ -385,3 +294,56 @@ def test_another_release_of_it_is_told_once_and_does_no_harm(monkeypatch):
 def test_the_setting_decides(wanted):
     tracker = Runtime(Settings(accelerator=wanted)).tracker
     assert (tracker.accelerator is not None) is wanted
+
+
+def test_each_thread_is_told_from_the_others():
+    def elsewhere(tracker):
+        thread = threading.Thread(target=lambda: found.append(take(tracker)))
+        thread.start()
+        thread.join()
+
+    for tracker in trackers():
+        found = [take(tracker)]
+        elsewhere(tracker)
+        found.append(take(tracker))
+        elsewhere(tracker)
+        here, there, again, third = [handle.thread for handle in found]
+        assert (here is again, here is there, there is third, here.is_main) == (True, False, False, True)
+
+
+def test_what_tells_threads_apart_by_other_means_is_asked_each_time(monkeypatch):
+    class Greenlets:
+        """As gevent's local data, which are a greenlet's own."""
+
+        @property
+        def owner(self):
+            asked.append(self)
+            return this_thread.owner
+
+    asked = []
+    monkeypatch.setattr(swift, "this_thread", Greenlets())
+    tracker = trackers()[1]
+    take(tracker)
+    take(tracker)
+    assert len(asked) == 2
+
+
+def test_kinds_do_not_share_a_shelf():
+    kinds = [f"kind {number}" for number in range(100)]
+    for tracker in trackers():
+        for shelves in (tracker.young, tracker.old):
+            shelves.update({kind: {} for kind in kinds})
+        tracker.brief_holds.update({kind: deque() for kind in kinds})
+        handles = [tracker.acquire(Handle(kind), sys._getframe()) for kind in kinds * 2]
+        assert [tracker.count(kind) for kind in kinds] == [2] * 100
+        for handle in handles:
+            tracker.release(handle)
+        assert [len(tracker.brief_holds[kind]) for kind in kinds] == [2] * 100
+
+
+def test_the_interpreters_own_clock_is_read_without_a_call():
+    tracker = Tracker(Sites())
+    assert swift.accelerate(tracker)
+    before = time.monotonic()
+    at = take(tracker).acquired_at
+    assert before <= at <= time.monotonic()

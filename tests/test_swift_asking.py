@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pickle
 import sys
@@ -11,16 +12,19 @@ from types import SimpleNamespace
 import pytest
 from aiohttp.connector import Connection
 from garbage import collect
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from swift_steps import left_behind
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.instrumentation._aiohttp_client import Client
 from crawlo_otel_leaks.instrumentation._aiohttp_handles import SessionHandle
-from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.sites import Sites, resolve
 from crawlo_otel_leaks.tracker import Tracker
 
 pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
 
+TRACER = TracerProvider().get_tracer(__name__)
 KEY = SimpleNamespace(is_ssl=False, host="example.org", port=80)
 
 
@@ -176,17 +180,99 @@ def test_what_is_not_live_goes_straight_through(parts):
     assert list(parts.tracker.held()) == []
 
 
+def opened(parts, session):
+    """Return the handle of a session, which nobody has acquired yet."""
+    handle = SessionHandle(semconv.HTTP_SESSION)
+    handle.requests, handle.connector, handle.ref = 0, 0, weakref.ref(session)
+    parts.client._open[id(session)] = handle
+    return handle
+
+
 @pytest.mark.parametrize("another", [False, True])
 def test_a_session_counts_its_requests_and_who_makes_them(parts, another):
     session = Session()
-    handle = SessionHandle(semconv.HTTP_SESSION)
-    handle.requests, handle.connector, handle.ref = 0, 0, weakref.ref(session)
+    handle = opened(parts, session)
     parts.tracker.acquire(handle, sys._getframe())
     if another:
         handle.scope = object()
-    parts.client._open[id(session)] = handle
     session.request(connector()).close()
     assert (handle.requests, handle.shared) == (1, another)
+
+
+@pytest.mark.parametrize(("inherits", "is_over", "shared"), [(1, 0, 0), (0, 0, 1), (1, 1, 1)])
+def test_other_tasks_of_its_span_may_use_a_session_until_its_own_is_over(parts, inherits, is_over, shared):
+    async def opener():
+        parts.tracker.acquire(handle, sys._getframe())
+        if not is_over:
+            await asyncio.Event().wait()
+
+    async def user():
+        with trace.use_span(span if inherits else another):
+            session.request(connector()).close()
+
+    async def main():
+        with trace.use_span(span):
+            opening = asyncio.create_task(opener())
+        await asyncio.sleep(0)
+        await asyncio.create_task(user())
+        opening.cancel()
+
+    span, another, session = TRACER.start_span("its own"), TRACER.start_span("another"), Session()
+    handle = opened(parts, session)
+    asyncio.run(main())
+    assert (handle.requests, handle.shared) == (1, bool(shared))
+
+
+def test_who_inherits_a_span_is_told_without_a_way_through_python(monkeypatch):
+    async def user():
+        session.request(connector()).close()
+
+    async def main():
+        with trace.use_span(TRACER.start_span("work")):
+            made.tracker.acquire(handle, sys._getframe())
+            await asyncio.create_task(user())
+
+    uses = []
+    made, session = noting(use=uses.append), Session()
+    monkeypatch.setattr(Session, "request", made.stand("ask", Session.request))
+    handle = opened(made, session)
+    asyncio.run(main())
+    assert (handle.requests, uses, made.tracker.errors) == (1, [], 0)
+
+
+def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch):
+    def name_of(secure, host, port):
+        monkeypatch.setattr(sys.modules[__name__], "KEY", SimpleNamespace(is_ssl=secure, host=host, port=port))
+        slot = finish(Session().request(connector()))
+        (handle,) = parts.tracker.held()
+        slot.release()
+        return handle.name
+
+    keys = [(False, "a", 80), (False, "a", 80), (True, "a", 80), (True, "b", 80), (True, "b", 81), (True, "b", None)]
+    assert [name_of(*key) for key in keys] == [
+        *("http://a:80", "http://a:80", "https://a:80", "https://b:80", "https://b:81", "https://b:None")
+    ]
+
+
+def test_many_functions_may_be_asked(parts):
+    def asking(number):
+        async def request(session, connector):
+            del session
+            return Slot(connector)
+
+        # Code of its own, as each function of a library has.
+        request.__code__ = request.__code__.replace(co_name=f"request_{number}")
+        return type("Other", (Session,), {"request": parts.stand("ask", request)})
+
+    kinds = [asking(number) for number in range(7)]
+    requests = [kind().request(connector()) for kind in kinds]  # here
+    line = inspect.currentframe().f_lineno - 1
+    slots = [finish(request) for request in requests]
+    sites = {handle.site for handle in parts.tracker.held()}
+    assert {resolve(site.frames)[0].line for site in sites} == {line}
+    for slot in slots:
+        slot.release()
+    assert list(parts.tracker.held()) == []
 
 
 @pytest.mark.parametrize("parts", ["in C"], indirect=True)
