@@ -85,16 +85,20 @@ def test_what_takes_no_weak_reference_is_returned_all_the_same_and_told():
 
 
 def noted_tasks(tracker):
-    """Return what makes a task on a loop that notes it, and the notes."""
+    """Return what makes a task on a loop that notes it, and tells its identity, and the notes."""
+
+    def turn():
+        task = loop.create_task(nothing())
+        loop.run_until_complete(task)
+        return id(task)
+
     loop, _, notes = maker(tracker)
-    return lambda: loop.run_until_complete(loop.create_task(nothing())), notes
+    return turn, notes
 
 
 def test_the_note_of_a_task_takes_the_place_of_the_one_before():
     turn, notes = noted_tasks(trackers()[1])
-    for _ in range(100):
-        turn()
-    assert 1 <= len(notes) < 10
+    assert {turn() for _ in range(100)} == set(notes)
     assert all(note[0]() is None for note in notes.values())
     assert not any(gc.is_tracked(note) for note in notes.values())
 
