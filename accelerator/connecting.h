@@ -136,32 +136,35 @@ static int note_slot(Asking *self, PyObject *connection, PyObject *Py_UNUSED(res
 
 /* Take one off those that go through its connector. */
 static int left_mates(Asking *self, PyObject *through, PyObject *key) {
-    PyObject *mates = through == NULL ? NULL : PyDict_GetItemWithError(self->through, through), *handle = NULL;
+    PyObject *mates = through == NULL ? NULL : PyDict_GetItemWithError(self->through, through);
     if (mates == NULL) return PyErr_Occurred() ? -1 : 0;
-    int was_one = popped(mates, key, &handle);
-    Py_XDECREF(handle);
-    return was_one < 0 ? -1 : PyDict_GET_SIZE(mates) ? 0 : PyDict_DelItem(self->through, through);
+    return removed(mates, key) < 0 ? -1 : PyDict_GET_SIZE(mates) ? 0 : PyDict_DelItem(self->through, through);
 }
 
-/* As _Client._end; `end` is NULL for a release. */
+/* The handle of a slot, which is not open any more: 1 with a reference, 0 where there is none, -1 with an exception. */
+static int slot_closed(Asking *self, PyObject *key, PyObject **handle) {
+    int done = popped(self->open, key, handle);
+    if (done > 0 && !Py_IS_TYPE(*handle, Py_TYPE(self->template))) done = PyDict_SetItem(self->open, key, *handle);
+    if (done <= 0) Py_CLEAR(*handle);
+    return done;
+}
+
+/* Have `end` told of a handle; where that is NULL, it is released. */
+static int ended_by(Asking *self, PyObject *handle, PyObject *end) {
+    if (end == NULL) return gave_back(swift_behind(self), handle);
+    PyObject *told = PyObject_CallOneArg(end, handle);
+    Py_XDECREF(told);
+    return told == NULL ? -1 : 0;
+}
+
+/* As _Client._end. */
 static int ended_slot(Asking *self, PyObject *thing, PyObject *end) {
     PyObject *key = PyLong_FromVoidPtr(thing), *handle = NULL;
-    int done = key == NULL ? -1 : popped(self->open, key, &handle);
-    if (done > 0 && Py_IS_TYPE(handle, Py_TYPE(self->template))) done = left_mates(self, get(handle, self->handle_connector), key);
-    else if (done > 0) done = PyDict_SetItem(self->open, key, handle) < 0 ? -1 : 1;
+    int done = key == NULL ? -1 : slot_closed(self, key, &handle);
+    if (done > 0) done = left_mates(self, get(handle, self->handle_connector), key) < 0 ? -1 : ended_by(self, handle, end);
     Py_XDECREF(key);
-    if (done || handle == NULL) {
-        Py_XDECREF(handle);
-        return done < 0 ? -1 : 0;
-    }
-    if (end == NULL) done = gave_back(swift_behind(self), handle) < 0 ? -1 : 0;
-    else {
-        PyObject *told = PyObject_CallOneArg(end, handle);
-        done = told == NULL ? -1 : 0;
-        Py_XDECREF(told);
-    }
-    Py_DECREF(handle);
-    return done;
+    Py_XDECREF(handle);
+    return done < 0 ? -1 : 0;
 }
 
 static int note_return(Asking *self, PyObject *connection, PyObject *Py_UNUSED(result)) { return ended_slot(self, connection, NULL); }

@@ -128,14 +128,12 @@ static PyObject *files_watch(Files *self, PyObject *file) {
 static int let_go(Files *self, PyObject *handle, PyObject *raw) {
     put(handle, self->slot_ref, Py_NewRef(self->gone));
     put(handle, self->slot_buffer, Py_NewRef(self->gone));
-    PyObject *attributes = attributes_of(raw), *warn = NULL, *close = NULL;
+    PyObject *attributes = attributes_of(raw);
     if (attributes == NULL) return -1;
     PyObject *name = PyDict_GetItemWithError(attributes, name_name);
     if (name != NULL) put(handle, ((Swift *)self->swift)->handle_name, Py_NewRef(name));
-    int listened = PyErr_Occurred() ? -1 : popped(attributes, warn_name, &warn);
-    if (listened >= 0) listened = popped(attributes, close_name, &close);
-    Py_XDECREF(warn);
-    Py_XDECREF(close);
+    int listened = PyErr_Occurred() ? -1 : removed(attributes, warn_name);
+    if (listened >= 0) listened = removed(attributes, close_name);
     Py_DECREF(attributes);
     return listened;
 }

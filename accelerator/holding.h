@@ -68,6 +68,13 @@ static PyObject *task_of(Swift *self) {
     return task;
 }
 
+/* The current scope, None outside of one; the caller's reference. */
+static PyObject *scope_of(Swift *self) {
+    PyObject *scope = NULL;
+    if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return NULL;
+    return scope == NULL ? Py_NewRef(Py_None) : scope;
+}
+
 /* What describes the running thread, the caller's reference; the last one's is at hand. */
 static PyObject *thread_of(Swift *self) {
     uint64_t thread = PyThreadState_GetID(PyThreadState_Get());
@@ -105,11 +112,12 @@ static int note_owner(Swift *self, PyObject *handle, PyObject *context) {
     if (span == NULL) return -1;
     put(handle, self->handle_span, span);
     if (note_task(self, handle) < 0) return -1;
-    PyObject *thread = thread_of(self), *scope = NULL;
+    PyObject *thread = thread_of(self);
     if (thread == NULL) return -1;
     put(handle, self->handle_thread, thread);
-    if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return -1;
-    put(handle, self->handle_scope, scope == NULL ? Py_NewRef(Py_None) : scope);
+    PyObject *scope = scope_of(self);
+    if (scope == NULL) return -1;
+    put(handle, self->handle_scope, scope);
     return 0;
 }
 
@@ -162,6 +170,12 @@ static int brief_of(Swift *self, double *brief) {
 
 static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
 
+static void forget_shelf(Shelf *shelf) {
+    Py_CLEAR(shelf->kind);
+    Py_CLEAR(shelf->young);
+    Py_CLEAR(shelf->brief);
+}
+
 /* Where handles of a kind go; NULL where there is no such kind, or with an exception. */
 static Shelf *shelf_of(Swift *self, PyObject *kind) {
     Shelf *shelf = &self->shelves[((size_t)kind >> 4) % SHELVES];
@@ -171,9 +185,7 @@ static Shelf *shelf_of(Swift *self, PyObject *kind) {
     if (brief == NULL) return NULL;
     Shelf before = *shelf;
     *shelf = (Shelf){Py_NewRef(kind), Py_NewRef(young), Py_NewRef(brief)};
-    Py_XDECREF(before.kind);
-    Py_XDECREF(before.young);
-    Py_XDECREF(before.brief);
+    forget_shelf(&before);
     return shelf;
 }
 
@@ -229,11 +241,10 @@ static int gave_back_briefly(Swift *self, PyObject *handle) {
     Shelf *shelf = shelf_of(self, get(handle, self->handle_kind));
     PyObject *holds = shelf == NULL ? NULL : counter_of(self, handle, shelf);
     if (holds == NULL || acquired_at == NULL || get(handle, self->handle_released_at) != Py_None) return PyErr_Occurred() ? -1 : 0;
-    PyObject *young = shelf->young, *brief_ones = shelf->brief, *now = now_of(self), *none = NULL;
+    PyObject *young = shelf->young, *brief_ones = shelf->brief, *now = now_of(self);
     if (now == NULL) return -1;
     double brief = 0, duration = seconds(now) - seconds(acquired_at);
-    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? popped(young, handle, &none) : 0;
-    Py_XDECREF(none);
+    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? removed(young, handle) : 0;
     if (done <= 0) {
         Py_DECREF(now);
         return done;

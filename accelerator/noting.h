@@ -42,15 +42,15 @@ static PyObject *reference_to_running(Swift *self, PyObject *loop) {
 
 /* What is noted, one reference each: 0 with all of them, or -1 with an exception. */
 static int items_of(Swift *self, Noting *how, PyObject *task, PyObject *loop, Step *step, PyObject **items) {
-    PyObject *scope = NULL;
-    if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return -1;
-    items[4] = scope == NULL ? Py_NewRef(Py_None) : scope;
     items[6] = Py_NewRef(code_of(step));
-    return (items[0] = PyWeakref_NewRef(task, NULL)) == NULL || (items[1] = now_of(self)) == NULL || (items[2] = context_of(self)) == NULL ||
-                   (items[3] = reference_to_running(self, loop)) == NULL || (items[5] = thread_of(self)) == NULL ||
-                   (items[7] = PyLong_FromLong(instruction_of(step))) == NULL || (items[8] = above(self, how, back(step))) == NULL
-               ? -1
-               : 0;
+    if ((items[0] = PyWeakref_NewRef(task, NULL)) == NULL) return -1;
+    if ((items[1] = now_of(self)) == NULL) return -1;
+    if ((items[2] = context_of(self)) == NULL) return -1;
+    if ((items[3] = reference_to_running(self, loop)) == NULL) return -1;
+    if ((items[4] = scope_of(self)) == NULL) return -1;
+    if ((items[5] = thread_of(self)) == NULL) return -1;
+    if ((items[7] = PyLong_FromLong(instruction_of(step))) == NULL) return -1;
+    return (items[8] = above(self, how, back(step))) == NULL ? -1 : 0;
 }
 
 /* Take what a note has for what is noted now. */

@@ -50,10 +50,7 @@ static int left(PyObject *pool, Py_ssize_t list, PyObject *handle) {
         PyErr_SetString(PyExc_TypeError, "a handle that has no pool found");
         return -1;
     }
-    PyObject *none = NULL;
-    int done = popped(get(pool, list), handle, &none);
-    Py_XDECREF(none);
-    return done < 0 ? -1 : 0;
+    return removed(get(pool, list), handle) < 0 ? -1 : 0;
 }
 
 /* -- asking -- */

@@ -111,11 +111,7 @@ static int swift_clear(Swift *self) {
 #undef PART
     self->thread = 0;
     Py_CLEAR(self->owner);
-    for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) {
-        Py_CLEAR(shelf->kind);
-        Py_CLEAR(shelf->young);
-        Py_CLEAR(shelf->brief);
-    }
+    for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) forget_shelf(shelf);
     forget_all(&self->memory);
     return 0;
 }

@@ -31,10 +31,10 @@ static int is_inherited(Swift *swift, PyObject *span, PyObject *reference) {
    same scope, under a span that has not ended, and the same task, or another in the same span before the first is over;
    -1 with an exception. */
 static int is_owners(Swift *swift, PyObject *handle) {
-    PyObject *scope = NULL;
-    if (PyContextVar_Get(swift->scope, NULL, &scope) < 0) return -1;
-    Py_XDECREF(scope);
-    if ((scope == NULL ? Py_None : scope) != get(handle, swift->handle_scope)) return 0;
+    PyObject *scope = scope_of(swift);
+    if (scope == NULL) return -1;
+    Py_DECREF(scope);
+    if (scope != get(handle, swift->handle_scope)) return 0;
     PyObject *span = Py_XNewRef(get(handle, swift->handle_span)), *owner = Py_XNewRef(get(handle, swift->handle_task)), *task = NULL;
     int has_span = span != NULL && span != Py_None, plain = has_span ? is_recording(span) : 1;
     if (plain > 0) plain = (task = task_of(swift)) == NULL ? -1 : task != Py_None && refers_to(owner, task);

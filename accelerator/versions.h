@@ -42,6 +42,14 @@ static inline int popped(PyObject *dictionary, PyObject *key, PyObject **found) 
 #endif
 }
 
+/* Take a key out of a dictionary: 1, 0 where it was not there, -1 with an exception. */
+static inline int removed(PyObject *dictionary, PyObject *key) {
+    PyObject *value = NULL;
+    int done = popped(dictionary, key, &value);
+    Py_XDECREF(value);
+    return done;
+}
+
 /* Seconds, as time.monotonic has them. */
 static inline double monotonic(void) {
 #if PY_VERSION_HEX >= 0x030D0000
