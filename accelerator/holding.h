@@ -22,20 +22,16 @@ static int is_ignored(Swift *self, PyObject *context) {
     if (suppressed == NULL && PyErr_Occurred()) return -1;
     int ignored = suppressed == NULL ? 0 : PyObject_IsTrue(suppressed);
     if (ignored) return ignored;
-    PyObject *closed = term(self, closed_term_name);
-    if (closed == NULL) return -1;
-    ignored = PyObject_IsTrue(closed);
-    Py_DECREF(closed);
-    return ignored;
+    return PyObject_IsTrue(self->closed);
 }
 
 static int ignore(Swift *self) {
-    PyObject *ignored = term(self, ignored_name);
+    PyObject *ignored = PyObject_GetAttr(self->tracker, ignored_name);
     if (ignored == NULL) return -1;
     PyObject *one = PyLong_FromLong(1), *more = one == NULL ? NULL : PyNumber_Add(ignored, one);
     Py_DECREF(ignored);
     Py_XDECREF(one);
-    int done = more == NULL ? -1 : PyDict_SetItem(self->terms, ignored_name, more);
+    int done = more == NULL ? -1 : PyObject_SetAttr(self->tracker, ignored_name, more);
     Py_XDECREF(more);
     return done;
 }
@@ -45,6 +41,7 @@ static PyObject *span_of(Swift *self, PyObject *context) {
     PyObject *span = within(context, self->span_key);
     if (span == NULL) return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     if ((PyObject *)Py_TYPE(span) == self->plain_span) return PyObject_CallOneArg(self->this_span, context);
+    if (PyList_GET_SIZE(self->marked) == 0) return Py_NewRef(span);
     PyObject *caller = NULL;
     int has = look_up(span, self->caller, &caller);
     if (has == 0) return Py_NewRef(span);
@@ -152,20 +149,17 @@ static int located(Swift *self, PyObject *handle, PyObject *frame) {
     return done;
 }
 
-/* What the tracker's clock says; it is asked for each time, because a test may change it. */
+/* What the tracker's clock says. */
 static PyObject *now_of(Swift *self) {
-    PyObject *clock = term(self, clock_name), *now = NULL;
-    if (clock != NULL) now = clock == self->monotonic ? PyFloat_FromDouble(monotonic()) : PyObject_CallNoArgs(clock);
-    Py_XDECREF(clock);
+    if (self->clock == self->monotonic) return PyFloat_FromDouble(monotonic());
+    PyObject *clock = Py_NewRef(self->clock), *now = PyObject_CallNoArgs(clock); /* which may change it */
+    Py_DECREF(clock);
     return now;
 }
 
 static int brief_of(Swift *self, double *brief) {
-    PyObject *value = term(self, brief_name);
-    if (value == NULL) return -1;
-    *brief = PyFloat_AsDouble(value);
-    Py_DECREF(value);
-    return PyErr_Occurred() ? -1 : 0;
+    *brief = PyFloat_AsDouble(self->brief);
+    return *brief == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
 static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }

@@ -1,4 +1,4 @@
-/* What stands in front of a pool's own methods, where these are functions: what asks, takes, gives back and uses. */
+/* What stands in front of a pool's own methods, where these are functions: what takes, gives back and uses. */
 #ifndef LENDING_H
 #define LENDING_H
 
@@ -9,7 +9,7 @@ typedef struct {
     Stand stand;
     Taking *taking;
     PyObject *python; /* stands for the same in Python, for what is not plain */
-    PyObject *detail; /* give_back: the attribute that has the connection, or None; ask: the variable that is set */
+    PyObject *detail; /* give_back: the attribute that has the connection, or None; ask, wait, hold: a ContextVar */
 } Lending;
 
 /* Whether it is to note anything, rather than that all goes straight through; a method has whom it is called of. */
@@ -99,65 +99,5 @@ static PyObject *use_call(PyObject *callable, PyObject *const *args, size_t flag
         if (noted == Py_False) return PyObject_Vectorcall(self->python, args, flags, keywords);
     }
     return straight(self, args, flags, keywords);
-}
-
-static PyObject *ask_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
-    Lending *self = (Lending *)callable;
-    if (is_noting(self, flags)) {
-        PyObject *handle = taking_ask(self->taking, NULL), *before = NULL;
-        before = handle == NULL ? NULL : PyContextVar_Set(self->detail, handle);
-        Py_XDECREF(handle);
-        if (before == NULL) return NULL;
-        Py_DECREF(before);
-    }
-    return straight(self, args, flags, keywords);
-}
-
-static const struct { const char *name; vectorcallfunc call; } lending_roles[] = {
-    {"take", take_call}, {"give_back", give_back_call}, {"use", use_call}, {"ask", ask_call}, {NULL},
-};
-
-static vectorcallfunc role_of_lending(const char *name, PyObject *detail) {
-    for (int at = 0; lending_roles[at].name != NULL; at++)
-        if (strcmp(lending_roles[at].name, name) == 0 && (lending_roles[at].call != ask_call || PyContextVar_CheckExact(detail)))
-            return lending_roles[at].call;
-    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, use, or ask with a ContextVar expected", name, detail);
-    return NULL;
-}
-
-static int lending_traverse(Lending *self, visitproc visit, void *arg) {
-    Py_VISIT(self->taking);
-    Py_VISIT(self->python);
-    Py_VISIT(self->detail);
-    return stand_traverse(&self->stand, visit, arg);
-}
-
-static void lending_dealloc(Lending *self) {
-    PyObject_GC_UnTrack(self);
-    Py_CLEAR(self->taking);
-    Py_CLEAR(self->python);
-    Py_CLEAR(self->detail);
-    end_stand(&self->stand);
-}
-
-static PyTypeObject Lending_Type = STAND_KIND(Lending, lending, NULL, Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                                              "Stands in front of a pool's method, and notes what it does.");
-
-static PyObject *taking_stand(Taking *self, PyObject *args) {
-    const char *name;
-    PyObject *wrapped, *live, *python, *detail;
-    if (!PyArg_ParseTuple(args, "sOO!OO", &name, &wrapped, &PyList_Type, &live, &python, &detail)) return NULL;
-    if (self->failed == NULL) return collected(), NULL;
-    vectorcallfunc call = role_of_lending(name, detail);
-    PyObject *place = call == NULL ? NULL : place_in_module(wrapped);
-    Lending *made = place == NULL ? NULL : (Lending *)Lending_Type.tp_alloc(&Lending_Type, 0);
-    if (made != NULL) {
-        begin_stand(&made->stand, call, wrapped, live, Py_None, place);
-        made->taking = (Taking *)Py_NewRef((PyObject *)self);
-        made->python = Py_NewRef(python);
-        made->detail = Py_NewRef(detail);
-    }
-    Py_XDECREF(place);
-    return (PyObject *)made;
 }
 #endif

@@ -10,7 +10,7 @@
 #define TAKING_PARTS(PART) \
     PART(swift) PART(book) PART(template) PART(handles) PART(refs) PART(pools) PART(ref_type) PART(told_gone) \
     PART(askers) PART(aside) PART(known_by) PART(inside) PART(pool_type) PART(handle_type) \
-    PART(new_handle) PART(pool_of) PART(got) PART(waited) PART(gave_back) PART(ended) PART(use) PART(failed)
+    PART(new_handle) PART(begin_above) PART(pool_of) PART(got) PART(waited) PART(gave_back) PART(let_go) PART(ended) PART(use) PART(failed)
 
 #define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool) SLOT(watch)
 #define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses) SLOT(stacked)
@@ -26,7 +26,7 @@ typedef struct {
 #define SLOT(name) Py_ssize_t pool_##name;
     POOL_SLOTS(SLOT)
 #undef SLOT
-    Py_ssize_t ref_key, handle_uses;
+    Py_ssize_t ref_key, handle_uses, handle_waits; /* the last two: -1 where its handles have none */
 } Taking;
 
 static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }

@@ -8,7 +8,7 @@
 
 #include "making.h"
 #include "files.h"
-#include "lending.h"
+#include "lenders.h"
 #include "asked.h"
 
 static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
@@ -85,8 +85,8 @@ static int fill(Swift *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     PARTS(PART)
 #undef PART
-    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds) || !PyDict_Check(self->terms)) {
-        PyErr_SetString(PyExc_TypeError, "young, brief_holds and terms are expected to be dictionaries");
+    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds) || !PyList_Check(self->marked)) {
+        PyErr_SetString(PyExc_TypeError, "young and brief_holds are expected to be dictionaries, marked a list");
         return -1;
     }
     return find_slots(self) < 0 ? -1 : find_numbers(self, parts);
@@ -122,13 +122,25 @@ static void swift_dealloc(Swift *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+/* What is asked for each time, because it may change, has changed. */
+static PyObject *swift_tell(Swift *self, PyObject *const *args, Py_ssize_t count) {
+    if (!arguments(self, "tell", count, 2)) return NULL;
+    const struct { const char *name; PyObject **place; } terms[] = {{"clock", &self->clock}, {"brief", &self->brief}, {"closed", &self->closed}};
+    for (size_t at = 0; at < sizeof terms / sizeof *terms; at++) {
+        if (!PyUnicode_Check(args[0]) || PyUnicode_CompareWithASCIIString(args[0], terms[at].name)) continue;
+        Py_SETREF(*terms[at].place, Py_NewRef(args[1]));
+        Py_RETURN_NONE;
+    }
+    return PyErr_Format(PyExc_ValueError, "%R found, clock, brief or closed expected", args[0]);
+}
+
 static PyObject *swift_new(PyTypeObject *type, PyObject *args, PyObject *parts) {
     return of_parts(type, args, parts, (Fill)fill);
 }
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))swift_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
-    FAST(locate), FAST(acquire), FAST(enter),
+    FAST(locate), FAST(acquire), FAST(enter), FAST(tell),
     {"hold", (PyCFunction)swift_hold, METH_O, NULL},
     {"release", (PyCFunction)swift_release, METH_O, NULL},
     {"forget", (PyCFunction)swift_forget, METH_NOARGS, NULL},
@@ -152,12 +164,12 @@ static int make_names(void) {
 #define NAME(variable, text) if ((variable = PyUnicode_InternFromString(text)) == NULL) return -1;
     NAME(classify_name, "_classify") NAME(at_name, "at")
     NAME(get_name_name, "get_name") NAME(owner_name, "owner")
-    NAME(brief_name, "brief") NAME(clock_name, "clock") NAME(closed_term_name, "closed") NAME(ignored_name, "ignored")
+    NAME(ignored_name, "ignored")
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
     NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
     NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
-    NAME(connection_name, "_connection") NAME(closed_name, "_closed")
+    NAME(connection_name, "_connection") NAME(closed_name, "_closed") NAME(queue_name, "_queue") NAME(con_name, "_con") NAME(is_closed_name, "is_closed")
     NAME(ssl_name, "is_ssl") NAME(host_name, "host") NAME(port_name, "port")
     NAME(recording_name, "is_recording") NAME(done_name, "done") NAME(http_text, "http://") NAME(https_text, "https://") NAME(colon_text, ":")
 #undef NAME

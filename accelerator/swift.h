@@ -9,10 +9,10 @@
 
 /* Every object that is kept, by the name it is given under. */
 #define PARTS(PART) \
-    PART(tracker) PART(terms) PART(sites) PART(young) PART(brief_holds) PART(release) \
+    PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
     PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(append) PART(monotonic) \
-    PART(handle_type) PART(site_type) PART(holds_type)
+    PART(handle_type) PART(site_type) PART(holds_type) PART(clock) PART(brief) PART(closed) PART(marked)
 
 #define HANDLE_SLOTS(SLOT) \
     SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
@@ -47,8 +47,7 @@ typedef struct {
     Py_ssize_t holds_brief;
 } Swift;
 
-static PyObject *classify_name, *at_name, *get_name_name, *owner_name, *brief_name, *clock_name, *closed_term_name,
-    *ignored_name;
+static PyObject *classify_name, *at_name, *get_name_name, *owner_name, *ignored_name;
 
 static PyTypeObject Swift_Type;
 
@@ -119,14 +118,6 @@ static inline PyObject *of_parts(PyTypeObject *type, PyObject *args, PyObject *p
     PyObject *self = type->tp_alloc(type, 0);
     if (self != NULL && fill(self, parts) < 0) Py_CLEAR(self);
     return self;
-}
-
-/* One of the tracker's attributes, the caller's reference: another may take its place while it is used. `terms` is where
-   they lie; were they slots, all that Python reads of a tracker would cost more. */
-static inline PyObject *term(Swift *self, PyObject *name) {
-    PyObject *found = PyDict_GetItemWithError(self->terms, name);
-    if (found == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a tracker that is complete expected");
-    return Py_XNewRef(found);
 }
 
 static inline int is_handle(Swift *self, PyObject *thing) {

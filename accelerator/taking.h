@@ -41,6 +41,16 @@ static PyObject *taking_begin(Taking *self, PyObject *const *args, Py_ssize_t co
     return taking_arguments(self, "begin", count, 2) ? begun_by(self, args[0], NULL, args[1]) : NULL;
 }
 
+/* For whoever called the running function. */
+static PyObject *taking_begin_above(Taking *self, PyObject *thing) {
+    if (!taking_arguments(self, "begin_above", 1, 1)) return NULL;
+    Step *asker = running();
+    if (asker != NULL) asker = back(asker);
+    int special = asker == NULL ? 1 : asks(self, code_of(asker));
+    if (special) return special < 0 ? taking_failed(self, "wait") : PyObject_CallOneArg(self->begin_above, thing);
+    return begun_by(self, thing, NULL, NULL);
+}
+
 static PyObject *taking_wait_for(Taking *self, PyObject *const *args, Py_ssize_t count) {
     if (!taking_arguments(self, "wait_for", count, 2)) return NULL;
     if (args[1] == Py_None) Py_RETURN_NONE;
@@ -75,6 +85,14 @@ static PyObject *taking_gave_back(Taking *self, PyObject *connection) {
     PyObject *handle = NULL;
     int found = taken_out(self, connection, 0, &handle);
     return closed_for(self, found, handle);
+}
+
+static PyObject *taking_let_go(Taking *self, PyObject *connection) {
+    if (!taking_arguments(self, "let_go", 1, 1)) return NULL;
+    if (PyDict_GET_SIZE(self->aside)) return PyObject_CallOneArg(self->let_go, connection);
+    PyObject *handle = NULL;
+    int found = taken_out(self, connection, 0, &handle);
+    return found > 0 ? handle : found == 0 ? Py_NewRef(Py_None) : taking_failed(self, "release");
 }
 
 static PyObject *taking_end(Taking *self, PyObject *handle) {
@@ -129,6 +147,13 @@ static int is_plain_type(PyTypeObject *type) {
     return 0;
 }
 
+/* The offset of a slot that not every kind of handle has; -1 with an exception where it is no slot. */
+static int slot_of_some(PyTypeObject *type, const char *name, Py_ssize_t *offset) {
+    int has = PyObject_HasAttrString((PyObject *)type, name);
+    *offset = has ? slot(type, name) : -1;
+    return has && *offset < 0 ? -1 : 0;
+}
+
 static int taking_slots(Taking *self) {
     PyTypeObject *type = (PyTypeObject *)self->handle_type;
 #define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
@@ -139,9 +164,7 @@ static int taking_slots(Taking *self) {
     POOL_SLOTS(SLOT)
 #undef SLOT
     type = Py_TYPE(self->template);
-    int counts = PyObject_HasAttrString((PyObject *)type, "uses");
-    self->handle_uses = counts ? slot(type, "uses") : -1;
-    if (counts && self->handle_uses < 0) return -1;
+    if (slot_of_some(type, "uses", &self->handle_uses) < 0 || slot_of_some(type, "waits", &self->handle_waits) < 0) return -1;
     return (self->ref_key = slot((PyTypeObject *)self->ref_type, "key")) < 0 ? -1 : 0;
 }
 
@@ -187,6 +210,8 @@ static PyObject *taking_new(PyTypeObject *type, PyObject *args, PyObject *parts)
 static PyMethodDef taking_methods[] = {
     TAKES(begin), TAKES(wait_for), TAKES(got), TAKES(ended),
     {"ask", (PyCFunction)taking_ask, METH_O, NULL},
+    {"begin_above", (PyCFunction)taking_begin_above, METH_O, NULL},
+    {"let_go", (PyCFunction)taking_let_go, METH_O, NULL},
     {"gave_back", (PyCFunction)taking_gave_back, METH_O, NULL},
     {"_end", (PyCFunction)taking_end, METH_O, NULL},
     {"note_use", (PyCFunction)taking_note_use, METH_O, NULL},

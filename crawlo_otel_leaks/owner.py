@@ -29,6 +29,8 @@ STARTER: Final = "_crawlo_leaks_starter"
 
 CALLER: Final = "_crawlo_leaks_caller"
 """Attribute of an SDK span that an instrumentation opened around one call of its library: the span it was called in."""
+MARKED: Final[list[None]] = []
+"""Empty until a span has that: most programs have none, and need not look."""
 _INSTRUMENTATIONS: Final = "opentelemetry.instrumentation."
 
 
@@ -99,13 +101,15 @@ def note_start(span: Span, context: Context | None) -> None:
         return
     above = trace.get_current_span(context)
     if above is not trace.INVALID_SPAN:
+        if not MARKED:
+            MARKED.append(None)
         setattr(span, CALLER, getattr(above, CALLER, None) or weakref.ref(above))
 
 
 def this_span(context: Mapping[str, object]) -> Span | None:
     """Return the span of an OpenTelemetry context, None where there is none worth a name."""
     span = context.get(_SPAN_KEY)
-    caller = getattr(span, CALLER, None)
+    caller = getattr(span, CALLER, None) if MARKED else None
     if caller is not None:
         span = caller() or span
     if type(span) is not trace.NonRecordingSpan:

@@ -19,7 +19,7 @@ from swift_steps import Clock, left_behind, trackers
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.model import Handle, Scope
-from crawlo_otel_leaks.owner import CALLER, current_scope, this_thread
+from crawlo_otel_leaks.owner import current_scope, note_start, this_thread
 from crawlo_otel_leaks.runtime import Runtime
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites, resolve
@@ -27,6 +27,7 @@ from crawlo_otel_leaks.tracker import Tracker
 
 pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
 TRACER = TracerProvider().get_tracer(__name__)
+CLIENTS = TracerProvider().get_tracer("opentelemetry.instrumentation.some")
 
 
 EXACT = not (3, 11) <= sys.version_info < (3, 13)
@@ -55,8 +56,8 @@ def in_a_span(tracker):
 
 
 def in_a_clients_span(tracker):
-    inner = TRACER.start_span("call")
-    setattr(inner, CALLER, weakref.ref(SPAN))
+    inner = CLIENTS.start_span("call", kind=trace.SpanKind.CLIENT)
+    note_start(inner, trace.set_span_in_context(SPAN))
     with trace.use_span(inner):
         return take(tracker)
 

@@ -256,7 +256,7 @@ def test_other_ways_of_lending(monkeypatch, in_c):
     def lend(own, live):
         def stand(pool):
             if live:
-                asked.set(watch.ask(inspect.currentframe().f_back))
+                asked.set([watch.ask(inspect.currentframe().f_back)])
             return own(pool)
 
         return stand
@@ -267,7 +267,7 @@ def test_other_ways_of_lending(monkeypatch, in_c):
     parts.stand(monkeypatch, Connection, "work", watch.way("use", work))
     pool, other = Pool(), Connection()
     assert (pool.lend(), other.work(), bare) == ("later", "done", [other])
-    assert asked.get().site.frames[0][0] is inspect.currentframe().f_code
+    assert asked.get()[0].site.frames[0][0] is inspect.currentframe().f_code
     pool.take()
     assert pool.put_back() == "given back"
     assert parts.held() == []

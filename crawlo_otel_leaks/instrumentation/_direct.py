@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation._pools import given
@@ -40,13 +39,13 @@ def acquiring(watch: PoolWatch) -> Maker:
 
 def acquiring_async(watch: PoolWatch) -> Maker:
     """Return what makes a stand for a coroutine function that returns a connection."""
-    begin, got, waited = watch.begin, watch.got, watch.waited
+    begin, got, waited = watch.begin_above, watch.got, watch.waited
 
     def stand_for(original: Method, live: list[bool]) -> Method:
         async def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return await original(pool, *args, **kwargs)
-            handle = begin(pool, _getframe(1))
+            handle = begin(pool)
             try:
                 connection = await original(pool, *args, **kwargs)
             except BaseException as error:
@@ -77,12 +76,23 @@ def releasing(watch: PoolWatch) -> Maker:
 
 def releasing_async(watch: PoolWatch) -> Maker:
     """Return what makes a stand for a coroutine function that takes a connection back."""
+    let_go, kept, end = watch.let_go, watch.kept, watch._end  # noqa: SLF001  (as its own release_async)
 
     def stand_for(original: Method, live: list[bool]) -> Method:
         async def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return await original(pool, *args, **kwargs)
-            return await watch.release_async(MethodType(original, pool), pool, args, kwargs)
+            connection = given(args, kwargs)
+            handle = let_go(connection)
+            try:
+                return await original(pool, *args, **kwargs)
+            except BaseException:
+                if kept(pool, connection, handle):
+                    handle = None
+                raise
+            finally:
+                if handle is not None:
+                    end(handle)
 
         return release
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from crawlo_otel_leaks.blame import explain, note, of_pool, tell
-from crawlo_otel_leaks.instrumentation import _descriptors
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
+from crawlo_otel_leaks.instrumentation._pool_facts import PoolFacts
 from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.pool import Limits, Pool
 
@@ -26,13 +27,8 @@ if TYPE_CHECKING:
     Maker = Callable[[Method, list[bool]], Method]
 
 
-class PoolBook:
-    """The record of one library's pools; what differs is in the methods that subclasses override."""
-
-    kind: str
-    use_is_seen = False
-    """Whether a connection is known to be idle although `used` cannot say."""
-    handle: type[ConnectionHandle] = ConnectionHandle
+class PoolBook(PoolFacts):
+    """The record of one library's pools."""
 
     def __init__(self, running: Runtime) -> None:
         self.tracker = running.tracker
@@ -77,10 +73,12 @@ class PoolBook:
             known_by=known_by,
             inside=inside,
             new_handle=self.new_handle,
+            begin_above=self.begin_above,
             pool_of=self.pool_of,
             got=self.got,
             waited=self.waited,
             gave_back=self.gave_back,
+            let_go=self.let_go,
             ended=ended,
             use=functools.partial(self.safely, "use", self.tracker.use),
             failed=self.failed,
@@ -97,59 +95,6 @@ class PoolBook:
         made = self._swift
         return python if made is None else lambda own, live: made.stand(role, own, live, python(own, live), detail)
 
-    # -- what a library says of itself ------------------------------------------------------------------
-
-    def name(self, pool: Any) -> str:
-        """Return the pool's name: the program's own, else `server:port/namespace`; never a secret."""
-        raise NotImplementedError
-
-    def limits(self, pool: Any) -> Limits:
-        """Return the pool's sizes."""
-        raise NotImplementedError
-
-    def new_handle(self, frame: FrameType) -> ConnectionHandle:
-        """Return a handle for what the function in `frame` is asking for."""
-        del frame
-        return self.handle(self.kind)
-
-    def refused(self, pool: Any, error: BaseException) -> bool:
-        """Whether the pool had none left, rather than the server having failed."""
-        raise NotImplementedError
-
-    def silent(self) -> frozenset[str]:
-        """Return the metrics that the library, or another instrumentation, emits itself."""
-        return frozenset()
-
-    def working(self, connection: Any) -> bool:
-        """Whether a command runs on the connection right now."""
-        del connection
-        return False
-
-    def used(self, connection: Any) -> object:
-        """Return a token that differs once the connection was used again, None if nothing tells."""
-        del connection
-        return None
-
-    def socket(self, connection: Any) -> Any:
-        """Return what has the connection's descriptor: a socket, a transport, a writer; None if it cannot be seen."""
-        return _descriptors.below(connection)
-
-    def loop(self, connection: Any) -> Any:
-        """Return the event loop that an asyncio connection belongs to."""
-        return getattr(connection, "_loop", None)
-
-    def closed(self, connection: Any) -> bool:
-        """Whether a connection is closed, whoever closed it."""
-        del connection
-        return False
-
-    def out(self, pool: Any, connection: Any) -> bool:
-        """Whether the pool still counts a connection as out, after a release that did not come through."""
-        del pool, connection
-        return False
-
-    # -- bookkeeping ------------------------------------------------------------------------------------
-
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a connection, or of a proxy that another instrumentation put before it."""
         while isinstance(thing, wrapt.BaseObjectProxy):
@@ -164,6 +109,10 @@ class PoolBook:
     def begin(self, thing: Any, frame: FrameType) -> ConnectionHandle | None:
         """Begin to wait for a connection; None if it is telemetry that asks. Raise nothing, as all that follows."""
         return self.wait_for(thing, self.ask(frame))
+
+    def begin_above(self, thing: Any) -> ConnectionHandle | None:
+        """Begin to wait, for whoever called the function that calls this."""
+        return self.begin(thing, sys._getframe(2))  # noqa: SLF001  (documented; the underscore is its name)
 
     def ask(self, frame: FrameType) -> ConnectionHandle | None:
         """Note who is asking; None if it is telemetry."""
@@ -234,6 +183,17 @@ class PoolBook:
         handle = self._handles.pop(id(connection), None)
         if handle is not None:
             self._end(handle)
+
+    def let_go(self, connection: object) -> ConnectionHandle | None:
+        """Return the handle of what is being given back, which ends once the pool has it."""
+        return self._handles.pop(id(connection), None)
+
+    def kept(self, pool: Any, connection: object, handle: ConnectionHandle | None) -> bool:
+        """Hold on to what a release that did not come through has left out."""
+        if handle is None or not self.out(pool, connection):
+            return False
+        self._handles[id(connection)] = handle
+        return True
 
     def dropped(self, connection: object) -> None:
         """Record that a connection is being collected which nobody gave back."""

@@ -49,12 +49,12 @@ class PoolWatch(PoolBook):
     async def release_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a coroutine that takes a connection back; cancelled, it may leave it out."""
         connection = given(args, kwargs)
-        handle = self._handles.pop(id(connection), None)
+        handle = self.let_go(connection)
         try:
             return await wrapped(*args, **kwargs)
         except BaseException:
-            if handle is not None and self.out(pool, connection):
-                self._handles[id(connection)], handle = handle, None
+            if self.kept(pool, connection, handle):
+                handle = None
             raise
         finally:
             if handle is not None:

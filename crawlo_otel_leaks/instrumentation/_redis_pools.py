@@ -84,7 +84,8 @@ class RedisWatch(PoolWatch):
         self._made = made
         """When each connection that is being opened was begun. `data`, the plain dictionary within, is quick to ask."""
 
-        self.quicken("begin", "got", "gave_back", "_end", askers=_KEEPERS, aside=made.data, known_by=self.known_by)
+        quick = ("begin", "begin_above", "got", "gave_back", "let_go", "_end")
+        self.quicken(*quick, askers=_KEEPERS, aside=made.data, known_by=self.known_by)
 
     def name(self, pool: Any) -> str:
         """Return `host:port/db`, or the socket's path; of a sentinel's pool, its service."""
@@ -155,11 +156,6 @@ class RedisWatch(PoolWatch):
 
     # -- wrappers ---------------------------------------------------------------------------------------
 
-    def release_async(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
-        """Stand in front of a coroutine that takes a connection back, perhaps one that could not be opened."""
-        self._take_made(args[0] if args else None)
-        return super().release_async(wrapped, pool, args, kwargs)
-
     def make(self, wrapped: Wrapped, pool: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Stand in front of a method that makes a connection, not open yet, for who is acquiring one."""
         del pool
@@ -205,6 +201,12 @@ class RedisWatch(PoolWatch):
         if self._made.data:
             self._take_made(connection)
         super().gave_back(connection)
+
+    def let_go(self, connection: object) -> ConnectionHandle | None:
+        """Return the handle of what is being given back, perhaps of one that could not be opened."""
+        if self._made.data:
+            self._take_made(connection)
+        return super().let_go(connection)
 
     def _take_made(self, connection: Any) -> float | None:
         return self._made.pop(connection, None) if self._made.data and connection is not None else None

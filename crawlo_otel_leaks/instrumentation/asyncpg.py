@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
     Keywords = dict[str, Any]
 
-_asked: Final[ContextVar[Any]] = ContextVar("crawlo_leaks_asyncpg_asked", default=None)
-"""Where `Pool.acquire` was called: what awaits it may be a task of asyncio's own, in which nobody's code runs."""
-_waiting: Final[ContextVar[ConnectionHandle | None]] = ContextVar("crawlo_leaks_asyncpg_waiting", default=None)
-"""Who waits, for the holder that is acquired below; a ContextVar, because that may happen in an inner task."""
+_asked: Final[ContextVar[Any]] = ContextVar("crawlo_leaks_asyncpg_asked", default=(None,))
+"""In a list of its own, the handle of who called `Pool.acquire`, and then waits for the holder that is acquired below.
+
+What awaits it may be a task of asyncio's own, in which nobody's code runs, and what acquires the holder an inner one.
+The list is emptied where there is a connection: the contexts of that connection's callbacks have it, too.
+"""
 
 
 class _Pooled(PooledHandle):
@@ -93,43 +95,62 @@ class AsyncpgPools(PostgresWatch):
 
         def acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if live:
-                _asked.set(self.ask(sys._getframe(1)))
+                _asked.set([self.ask(sys._getframe(1))])
             return original(pool, *args, **kwargs)
 
         return acquire
 
     def wait(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Return what stands for the coroutine that waits for a holder to come free."""
+        """Return what stands for the coroutine function that waits for a holder to come free."""
 
-        async def _acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
-            if not live or pool._queue is None:  # it is not initialized, which the library says best
-                return await original(pool, *args, **kwargs)
-            handle, before = self.begin(pool, sys._getframe(1)), _waiting.get()
-            _waiting.set(handle)
+        async def waiting(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            handle = self.begin(pool, sys._getframe(1))
+            mine = [handle]
+            _asked.set(mine)
             try:
                 connection = await original(pool, *args, **kwargs)
             except BaseException as error:
                 self.waited(pool, handle, error)
                 raise
             finally:
-                if _waiting.get() is not before:
-                    _waiting.set(before)  # not reset(): whoever closes the coroutine may do so elsewhere
+                mine[0] = None
             self.waited(pool, handle, None)
             return connection
 
+        def _acquire(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            # It is not initialized, which the library says best; or one is there.
+            if not live or pool._queue is None or self.begun_at_once(pool):
+                return original(pool, *args, **kwargs)
+            return waiting(pool, *args, **kwargs)
+
         return _acquire
 
-    def take(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Return what stands for a holder's acquisition; what its pool acquires for itself is not watched."""
+    def begun_at_once(self, pool: Any) -> bool:
+        """Begin to wait where that is over at once, and nobody else's failure can come between."""
+        try:
+            handle = _asked.get()[0]
+            if handle is None or handle.waits or handle.task is None or handle.task() is not running_task():
+                return False
+            free = pool._queue._queue
+            if not free or free[-1]._con is None or free[-1]._con.is_closed():
+                return False
+            handle.acquired_at, handle.pool, handle.waits = self.tracker.clock(), self.pool_of(pool), True
+        except Exception as error:  # noqa: BLE001  (it is begun the long way)
+            self.failed("wait", error)
+            return False
+        return True
 
-        async def acquire(holder: Any) -> Any:
-            handle = _waiting.get() if live else None
-            _waiting.set(None)  # or the contexts of a new connection's callbacks would keep the pool alive
-            proxy = await original(holder)
-            self.got(handle, holder._con)
-            return proxy
+    def hold(self, original: Wrapped, live: list[bool]) -> Wrapped:
+        """Return what stands for the making of a proxy; what its pool acquires for itself is not watched."""
 
-        return acquire
+        def made(proxy: Any, *args: Any, **kwargs: Any) -> None:
+            original(proxy, *args, **kwargs)
+            asked = _asked.get()
+            if live and asked[0] is not None and asked[0].waits:
+                handle, asked[0] = asked[0], None
+                self.got(handle, proxy._con)
+
+        return made
 
     def give_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
         """Return what stands for the one method in which each hold ends, also that of a lost connection."""
@@ -143,16 +164,19 @@ class AsyncpgPools(PostgresWatch):
 
     def begin(self, thing: Any, frame: FrameType) -> ConnectionHandle | None:
         """Let what was located at the call wait, unless it is another task of the program's that awaits it."""
-        origin, task = _asked.get(), running_task()
-        _asked.set(None)
+        origin, task = _asked.get()[0], running_task()
+        handle: Any
         if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
-            return super().begin(thing, frame)
-        if origin.waits:  # `gather` awaits several that were asked for in one context
+            handle = super().begin(thing, frame)
+        elif origin.waits:  # `gather` awaits several that were asked for in one context
             handle = _Pooled(origin.kind)
             self.tracker.move(handle, origin)
-            return self.wait_for(thing, handle)
-        origin.waits = True
-        return self.wait_for(thing, origin)
+            handle = self.wait_for(thing, handle)
+        else:
+            handle = self.wait_for(thing, origin)
+        if handle is not None:
+            handle.waits = True
+        return handle  # type: ignore[no-any-return]  # a `_Pooled`
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a proxy, or of the connection in it."""
@@ -213,10 +237,11 @@ class AsyncpgInstrumentor(Instrumentor):
             return _check_open
 
         give_back = pools.way("give_back", pools.give_back, "_con")
+        hold = pools.way("hold", pools.hold, _asked)
         return [
             Point("asyncpg.pool", "PoolConnectionHolder._release", give_back, "pool", direct=True),
-            Point("asyncpg.pool", "PoolConnectionHolder.acquire", pools.take, "pool", direct=True),
-            Point("asyncpg.pool", "Pool._acquire", pools.wait, "pool", direct=True),
+            Point("asyncpg.pool", "PoolConnectionProxy.__init__", hold, "pool", direct=True),
+            Point("asyncpg.pool", "Pool._acquire", pools.way("wait", pools.wait, _asked), "pool", direct=True),
             Point("asyncpg.pool", "Pool.acquire", pools.way("ask", pools.call, _asked), "pool", direct=True),
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),

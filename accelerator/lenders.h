@@ -1,0 +1,60 @@
+/* What stands in front of a pool's methods, each under the name of what it does. */
+#ifndef LENDERS_H
+#define LENDERS_H
+
+#include "waiting.h"
+
+static const struct { const char *name; vectorcallfunc call; } lending_roles[] = {
+    {"take", take_call}, {"give_back", give_back_call}, {"use", use_call}, {"ask", ask_call}, {"wait", wait_call}, {"hold", hold_call}, {NULL},
+};
+
+/* Whether a ContextVar has what passes between the calls, where more than one takes part. */
+static int is_passed_on(Taking *self, vectorcallfunc call, PyObject *detail) {
+    if (call == ask_call) return PyContextVar_CheckExact(detail);
+    return (call != wait_call && call != hold_call) || (PyContextVar_CheckExact(detail) && self->handle_waits >= 0);
+}
+
+static vectorcallfunc role_of_lending(Taking *self, const char *name, PyObject *detail) {
+    for (int at = 0; lending_roles[at].name != NULL; at++)
+        if (strcmp(lending_roles[at].name, name) == 0 && is_passed_on(self, lending_roles[at].call, detail))
+            return lending_roles[at].call;
+    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, use, or ask, wait or hold with a ContextVar expected", name, detail);
+    return NULL;
+}
+
+static int lending_traverse(Lending *self, visitproc visit, void *arg) {
+    Py_VISIT(self->taking);
+    Py_VISIT(self->python);
+    Py_VISIT(self->detail);
+    return stand_traverse(&self->stand, visit, arg);
+}
+
+static void lending_dealloc(Lending *self) {
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->taking);
+    Py_CLEAR(self->python);
+    Py_CLEAR(self->detail);
+    end_stand(&self->stand);
+}
+
+static PyTypeObject Lending_Type = STAND_KIND(Lending, lending, NULL, Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                              "Stands in front of a pool's method, and notes what it does.");
+
+static PyObject *taking_stand(Taking *self, PyObject *args) {
+    const char *name;
+    PyObject *wrapped, *live, *python, *detail;
+    if (!PyArg_ParseTuple(args, "sOO!OO", &name, &wrapped, &PyList_Type, &live, &python, &detail)) return NULL;
+    if (self->failed == NULL) return collected(), NULL;
+    vectorcallfunc call = role_of_lending(self, name, detail);
+    PyObject *place = call == NULL ? NULL : place_in_module(wrapped);
+    Lending *made = place == NULL ? NULL : (Lending *)Lending_Type.tp_alloc(&Lending_Type, 0);
+    if (made != NULL) {
+        begin_stand(&made->stand, call, wrapped, live, Py_None, place);
+        made->taking = (Taking *)Py_NewRef((PyObject *)self);
+        made->python = Py_NewRef(python);
+        made->detail = Py_NewRef(detail);
+    }
+    Py_XDECREF(place);
+    return (PyObject *)made;
+}
+#endif

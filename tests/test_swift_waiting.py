@@ -1,0 +1,251 @@
+"""What is asked for in one call, waited for in another and there in a third, in C and in Python, as asyncpg does it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from types import SimpleNamespace
+
+import pytest
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from swift_steps import left_behind
+
+from crawlo_otel_leaks import swift
+from crawlo_otel_leaks.instrumentation import asyncpg as ours
+from crawlo_otel_leaks.pool import Pools
+from crawlo_otel_leaks.settings import Settings
+from crawlo_otel_leaks.sites import Sites
+from crawlo_otel_leaks.tracker import Tracker
+
+pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+
+
+class Connection:
+    closed = False
+
+    def is_closed(self):
+        return self.closed
+
+
+class Proxy:
+    def __init__(self, holder, con):
+        self._con = con
+        con._proxy = self
+
+
+class Holder:
+    def __init__(self, pool):
+        self._con, self._pool = Connection(), pool
+
+
+class Pool:
+    """Lends the one connection that it has, as a real one does."""
+
+    _connect_args = ("postgres://me:secret@db:5433/shop",)
+    _connect_kwargs = {}  # noqa: RUF012  (as the library's own)
+
+    def __init__(self):
+        self._queue = asyncio.LifoQueue(1)
+        self._queue.put_nowait(Holder(self))
+        self.closing = False
+
+    def get_min_size(self):
+        return 0
+
+    def acquire(self):
+        return self._acquire()
+
+    async def _acquire(self):
+        if self.closing:
+            raise LookupError("closing")
+        holder = await self._queue.get()
+        return Proxy(holder, holder._con)
+
+    def release(self, proxy):
+        holder = Holder(self)
+        holder._con = proxy._con
+        self._queue.put_nowait(holder)
+
+
+class Parts(SimpleNamespace):
+    def held(self):
+        return list(self.tracker.held())
+
+    def waiting(self):
+        return [handle for known in self.watch.pools for handle in known.waiting]
+
+
+@pytest.fixture(params=["in C", "in Python"])
+def parts(monkeypatch, request):
+    tracker, live = Tracker(Sites()), [True]
+    assert request.param == "in Python" or swift.accelerate(tracker)
+    watch = ours.AsyncpgPools(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(), finders=[]))
+    asked = ours._asked
+    for kind, name, way in (
+        (Pool, "acquire", watch.way("ask", watch.call, asked)),
+        (Pool, "_acquire", watch.way("wait", watch.wait, asked)),
+        (Proxy, "__init__", watch.way("hold", watch.hold, asked)),
+    ):
+        monkeypatch.setattr(kind, name, way(vars(kind)[name], live))
+    asked.set((None,))
+    return Parts(tracker=tracker, watch=watch, live=live, asked=asked)
+
+
+async def there_and_back(parts, pool):
+    proxy = await pool.acquire()
+    parts.watch.gave_back(proxy._con)
+    pool.release(proxy)
+
+
+def test_what_is_at_hand_is_held_by_who_asked_and_nobody_waits(parts):
+    async def main():
+        pool = Pool()
+        coming = pool.acquire()  # here
+        line = inspect.currentframe().f_lineno - 1
+        assert parts.waiting() == []
+        assert coming.__qualname__ == "Pool._acquire"
+        proxy = await coming
+        (handle,) = parts.held()
+        code, instruction = handle.site.frames[0]
+        assert next(at for start, end, at in code.co_lines() if start <= instruction < end) == line
+        assert (handle.name, handle.referent()) == ("db:5433/shop", proxy)
+        assert parts.asked.get() == [None]
+        parts.watch.gave_back(proxy._con)
+        assert parts.held() == []
+        (known,) = parts.watch.pools
+        assert (len(known.waits), len(known.uses)) == (1, 1)
+
+    asyncio.run(main())
+    assert parts.tracker.errors == 0
+
+
+@pytest.mark.parametrize("why", ["none is there", "it was closed"])
+def test_who_has_to_wait_is_among_those_who_do(parts, why):
+    async def main():
+        pool = Pool()
+        holder = pool._queue.get_nowait()
+        if why == "it was closed":
+            holder._con.closed = True
+            pool._queue.put_nowait(holder)
+        task = asyncio.ensure_future(pool.acquire())
+        await asyncio.sleep(0)
+        if why == "none is there":
+            assert len(parts.waiting()) == 1
+            pool._queue.put_nowait(holder)
+        await task
+        assert parts.waiting() == []
+        assert len(parts.held()) == 1
+
+    asyncio.run(main())
+    assert parts.tracker.errors == 0
+
+
+def test_what_another_task_awaits_goes_the_long_way(parts):
+    class Later:
+        def __init__(self, pool):
+            self.pool = pool
+
+        def __await__(self):
+            return self.pool._acquire().__await__()
+
+    async def use(later):
+        await later
+
+    async def main():
+        pool = Pool()
+        parts.watch.name(pool)
+        await there_and_back(parts, pool)
+        pool.acquire().close()
+        later = Later(pool)
+        await asyncio.create_task(use(later))
+        (handle,) = parts.held()
+        assert handle.site.frames[0][0] is use.__code__
+
+    asyncio.run(main())
+    assert parts.tracker.errors == 0
+
+
+def test_what_a_pool_makes_for_itself_is_nobodys(parts):
+    async def main():
+        pool = Pool()
+        holder = Holder(pool)
+        assert Proxy(holder, holder._con)._con is holder._con
+        assert Proxy(holder=holder, con=holder._con)._con is holder._con
+        await there_and_back(parts, pool)
+        assert Proxy(holder, holder._con)._con is holder._con
+        with suppress_instrumentation():
+            await pool.acquire()
+
+    asyncio.run(main())
+    assert (parts.held(), parts.waiting(), parts.tracker.errors) == ([], [], 0)
+
+
+def test_an_error_of_the_library_is_its_own(parts):
+    async def main():
+        pool = Pool()
+        pool.closing = True
+        for _ in range(2):
+            with pytest.raises(LookupError, match="closing"):
+                await pool.acquire()
+            pool._queue.get_nowait()  # and once more where a connection would have to be opened
+            pool._queue.put_nowait(SimpleNamespace(_con=None))
+        with pytest.raises(TypeError, match="con"):
+            Proxy(None)
+
+    asyncio.run(main())
+    assert (parts.held(), parts.waiting(), parts.tracker.errors) == ([], [], 0)
+
+
+def test_once_it_is_switched_off_all_goes_straight_through(parts):
+    async def main():
+        parts.live.clear()
+        await Pool().acquire()
+
+    asyncio.run(main())
+    assert (parts.held(), list(parts.watch.pools)) == ([], [])
+
+
+def test_a_failure_of_ours_is_told_and_the_host_has_its_connection(parts):
+    parts.tracker.clock = lambda: 1 / 0
+
+    async def main():
+        assert isinstance(await Pool().acquire(), Proxy)
+
+    asyncio.run(main())
+    assert (parts.held(), parts.tracker.errors > 0) == ([], True)
+
+
+def test_what_ends_the_program_goes_through(parts):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    async def main():
+        pool = Pool()
+        parts.tracker.clock = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            await pool.acquire()
+
+    asyncio.run(main())
+    assert parts.tracker.errors == 0
+
+
+def test_it_leaves_nothing_behind(parts):
+    loop, pool = asyncio.new_event_loop(), Pool()
+    loop.run_until_complete(there_and_back(parts, pool))
+    (known,) = parts.watch.pools
+
+    def forget():
+        for counted in (known.waits, known.uses, parts.tracker.brief_holds[parts.watch.kind]):
+            counted.clear()
+
+    assert left_behind(lambda: loop.run_until_complete(there_and_back(parts, pool)), forget) < 100
+    loop.close()
+
+
+@pytest.mark.parametrize(("role", "detail"), [("wait", None), ("hold", "asked")])
+def test_it_needs_a_variable(parts, role, detail):
+    if parts.watch._swift is None:
+        parts.watch.way(role, parts.watch.wait, detail)(Pool._acquire, [True])  # it has its own
+        return
+    with pytest.raises(ValueError, match=role):
+        parts.watch.way(role, parts.watch.wait, detail)(Pool._acquire, [True])
