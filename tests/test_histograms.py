@@ -85,7 +85,7 @@ def test_the_sdk_that_is_installed_is_added_to_at_once(monkeypatch):
 
     monkeypatch.setattr(type(histogram), "record", count)
     histograms.record(histogram, VALUES, {"kind": "file"})
-    assert len(recorded) == histograms.FEW
+    assert len(recorded) == histograms.FIRST
 
 
 def test_a_histogram_made_before_there_was_a_provider_is_added_to_at_once(telemetry, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import Histogram
 
-FEW: Final = 8
-"""Values that are recorded one by one, and which therefore get exemplars."""
+FIRST: Final = 1
+"""Values that the SDK records itself, so that there is something of its own to add to. More would get no exemplars
+either: where we record, on the detector's thread, no span is current."""
 _KNOWN: Final = "_ExplicitBucketHistogramAggregation"
 
 
@@ -21,8 +22,8 @@ def record(histogram: Histogram, values: Sequence[float], attributes: Mapping[st
     OpenTelemetry has no call for that. The SDK's sums are added to where they are found as in 1.40 to 1.45 and
     explicit buckets are what every reader keeps; else they are recorded one by one.
     """
-    one_by_one, rest = values[:FEW], values[FEW:]
-    for value in one_by_one:
+    first, rest = values[:FIRST], values[FIRST:]
+    for value in first:
         histogram.record(value, dict(attributes))
     if not rest:
         return
@@ -53,12 +54,12 @@ def _sums(histogram: Any, attributes: Mapping[str, str]) -> Iterator[Any]:  # no
 
 
 def _add(one: Any, values: Sequence[float]) -> None:  # noqa: ANN401  (as above)
-    counts = [0] * (len(one._boundaries) + 1)  # noqa: SLF001
-    for value in values:
-        counts[bisect_left(one._boundaries, value)] += 1  # noqa: SLF001
+    ordered = sorted(values)  # as many searches as there are buckets, not as there are values: half the time
+    below = [bisect_right(ordered, boundary) for boundary in one._boundaries]  # noqa: SLF001
+    counts = [end - start for start, end in zip([0, *below], [*below, len(ordered)], strict=True)]
     with one._lock:  # noqa: SLF001
         before = one._value or [0] * len(counts)  # noqa: SLF001
         one._value = [there + new for there, new in zip(before, counts, strict=True)]  # noqa: SLF001
         one._sum += sum(values)  # noqa: SLF001
         if one._record_min_max:  # noqa: SLF001
-            one._min, one._max = min(one._min, *values), max(one._max, *values)  # noqa: SLF001
+            one._min, one._max = min(one._min, ordered[0]), max(one._max, ordered[-1])  # noqa: SLF001
