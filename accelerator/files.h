@@ -42,7 +42,7 @@ static void failed(Swift *swift, const char *where) {
 /* A new FileHandle, as Handle.__init__ leaves it. */
 static PyObject *new_handle(Files *self, Swift *swift) {
     PyTypeObject *type = (PyTypeObject *)self->handle_type;
-    PyObject *handle = type->tp_alloc(type, 0);
+    PyObject *handle = fresh(swift->spares, type);
     if (handle == NULL) return NULL;
     put(handle, swift->handle_kind, Py_NewRef(self->kind));
     put(handle, swift->handle_name, Py_NewRef(no_name));
@@ -212,6 +212,7 @@ static int files_fill(Files *self, PyObject *parts) {
         PyErr_SetString(PyExc_TypeError, "a Swift, and a class of its handles, expected");
         return -1;
     }
+    if (!is_plain_type((PyTypeObject *)self->handle_type)) return -1;
 #define SLOT(name) if ((self->slot_##name = slot((PyTypeObject *)self->handle_type, #name)) < 0) return -1;
     FILE_SLOTS(SLOT)
 #undef SLOT

@@ -194,8 +194,11 @@ static int held(Swift *self, PyObject *handle) {
     PyObject *young = shelf->young, *now = now_of(self);
     if (now == NULL) return -1;
     put(handle, self->handle_acquired_at, now);
-    put(site, self->site_latest, Py_NewRef(handle));
-    return PyDict_SetItem(young, handle, Py_None);
+    if (PyDict_SetItem(young, handle, Py_None) < 0) return -1;
+    PyObject *before = get(site, self->site_latest);
+    *place_of(site, self->site_latest) = Py_NewRef(handle);
+    let_go_of(self->spares, before);
+    return 0;
 }
 
 /* As Tracker.move: what was located for one is another's. */

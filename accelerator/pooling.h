@@ -26,6 +26,7 @@ typedef struct {
 #define SLOT(name) Py_ssize_t pool_##name;
     POOL_SLOTS(SLOT)
 #undef SLOT
+    PyObject *latest; /* the handle that was used last, or NULL */
     Py_ssize_t ref_key, handle_uses, handle_waits; /* the last two: -1 where its handles have none */
 } Taking;
 
@@ -56,9 +57,9 @@ static int left(PyObject *pool, Py_ssize_t list, PyObject *handle) {
 /* -- asking -- */
 
 /* A handle just as the template is: all that it has are slots. */
-static PyObject *cloned(PyObject *template) {
+static PyObject *cloned(Swift *swift, PyObject *template) {
     PyTypeObject *type = Py_TYPE(template);
-    PyObject *handle = type->tp_alloc(type, 0);
+    PyObject *handle = fresh(swift->spares, type);
     if (handle == NULL) return NULL;
     for (Py_ssize_t at = sizeof(PyObject); at < type->tp_basicsize; at += sizeof(PyObject *))
         *place_of(handle, at) = Py_XNewRef(get(template, at));
@@ -78,7 +79,7 @@ static PyObject *handle_for(Taking *self, PyObject *frame) {
         Py_DECREF(code);
         if (special) return special < 0 ? NULL : PyObject_CallOneArg(self->new_handle, frame);
     }
-    return cloned(self->template);
+    return cloned(swift_of(self), self->template);
 }
 
 /* What stands for a pool, whose reference is taken; NULL with an exception where it does not. */
@@ -177,6 +178,7 @@ static int got_plainly(Taking *self, PyObject *handle, PyObject *connection) {
 /* As PoolBook._end. */
 static int over(Taking *self, PyObject *handle) {
     PyObject *pool = get(handle, self->handle_pool);
+    if (self->latest == handle) Py_CLEAR(self->latest);
     if (left(pool, self->pool_held, handle) < 0) return -1;
     put(handle, self->handle_connection, Py_NewRef(Py_None));
     if (gave_back(swift_of(self), handle) < 0) return -1;

@@ -102,6 +102,10 @@ static int swift_traverse(Swift *self, visitproc visit, void *arg) {
         Py_VISIT(shelf->young);
         Py_VISIT(shelf->brief);
     }
+    for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) {
+        Py_VISIT(spare->type);
+        Py_VISIT(spare->handle);
+    }
     return visit_all(&self->memory, visit, arg);
 }
 
@@ -112,6 +116,7 @@ static int swift_clear(Swift *self) {
     self->thread = 0;
     Py_CLEAR(self->owner);
     for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) forget_shelf(shelf);
+    for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) forget_spare(spare);
     forget_all(&self->memory);
     return 0;
 }

@@ -4,7 +4,7 @@
 
 #include <Python.h>
 #include "memory.h"
-#include "slots.h"
+#include "spares.h"
 #include "versions.h"
 
 /* Every object that is kept, by the name it is given under. */
@@ -36,6 +36,7 @@ typedef struct {
     Py_ssize_t counted, first, every, depth, near_count, full, by_thread;
     Memory memory;
     Shelf shelves[SHELVES];
+    Spare spares[SPARES];
     uint64_t thread; /* whose description is at hand; 0: nobody's */
     PyObject *owner;
 #define SLOT(name) Py_ssize_t handle_##name;

@@ -121,16 +121,28 @@ static int used(Taking *self, PyObject *handle) {
     return PyErr_Occurred() ? -1 : done;
 }
 
+/* The handle of a connection that is used, the caller's reference; NULL where there is none, or with an exception. Most
+   are used again and again until they are given back: the last one's handle is at hand. */
+static PyObject *in_use(Taking *self, PyObject *connection) {
+    PyObject *handle = self->latest;
+    if (handle != NULL && get(handle, swift_of(self)->handle_released_at) == Py_None && refers_to(get(handle, self->handle_connection), connection))
+        return Py_NewRef(handle);
+    Py_CLEAR(self->latest);
+    handle = by_identity(self->handles, connection);
+    if (handle == NULL) return NULL;
+    if (self->handle_uses < 0 || !PyObject_TypeCheck(handle, Py_TYPE(self->template))) {
+        PyErr_Format(PyExc_TypeError, "%s found, a handle that counts its uses expected", Py_TYPE(handle)->tp_name);
+        return NULL;
+    }
+    self->latest = Py_NewRef(handle);
+    return Py_NewRef(handle);
+}
+
 /* Returns whether there is a handle. */
 static PyObject *taking_note_use(Taking *self, PyObject *connection) {
     if (!taking_arguments(self, "note_use", 1, 1)) return NULL;
-    PyObject *handle = by_identity(self->handles, connection);
+    PyObject *handle = in_use(self, connection);
     if (handle == NULL) return PyErr_Occurred() ? taking_failed(self, "use") : Py_NewRef(Py_False);
-    if (self->handle_uses < 0 || !PyObject_TypeCheck(handle, Py_TYPE(self->template))) {
-        PyErr_Format(PyExc_TypeError, "%s found, a handle that counts its uses expected", Py_TYPE(handle)->tp_name);
-        return taking_failed(self, "use");
-    }
-    Py_INCREF(handle);
     int done = used(self, handle);
     PyObject *told = done > 0 ? PyObject_CallOneArg(self->use, handle) : NULL;
     Py_DECREF(handle);
@@ -140,12 +152,6 @@ static PyObject *taking_note_use(Taking *self, PyObject *connection) {
 }
 
 /* -- one object for each PoolBook -- */
-
-static int is_plain_type(PyTypeObject *type) {
-    if (type->tp_itemsize == 0 && type->tp_dictoffset == 0 && type->tp_weaklistoffset == 0) return 1;
-    PyErr_Format(PyExc_TypeError, "%s has more than slots, as was not expected", type->tp_name);
-    return 0;
-}
 
 /* The offset of a slot that not every kind of handle has; -1 with an exception where it is no slot. */
 static int slot_of_some(PyTypeObject *type, const char *name, Py_ssize_t *offset) {
@@ -185,6 +191,7 @@ static int taking_traverse(Taking *self, visitproc visit, void *arg) {
 #define PART(name) Py_VISIT(self->name);
     TAKING_PARTS(PART)
 #undef PART
+    Py_VISIT(self->latest);
     return 0;
 }
 
@@ -193,6 +200,7 @@ static int taking_clear(Taking *self) {
 #define PART(name) Py_CLEAR(self->name);
     TAKING_PARTS(PART)
 #undef PART
+    Py_CLEAR(self->latest);
     return 0;
 }
 

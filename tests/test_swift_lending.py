@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 
 import pytest
+from garbage import collect
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from swift_steps import left_behind
 
@@ -208,6 +209,34 @@ def test_what_ends_the_program_goes_through(parts, pool):
     with pytest.raises(KeyboardInterrupt):
         pool.take()
     assert parts.tracker.errors == 0
+
+
+def test_a_handle_that_somebody_has_is_left_as_it_is(parts, pool):
+    handles = []
+    for _ in range(4):
+        connection = pool.take()
+        handles += parts.held()
+        pool.give_back(connection)
+        assert len(set(handles)) == len(handles)
+    assert {handle.name for handle in handles} == {"pool"}
+    assert all(handle.held is not None for handle in handles)
+
+
+def test_what_goes_with_a_handle_may_take_another(parts, pool):
+    ran, other = [], Pool()
+    other.give_back(other.take())
+
+    class Last:
+        def __del__(self):
+            ran.append(other.give_back(other.take()))
+
+    for turn in range(4):  # of one site, which keeps its latest handle
+        connection = pool.take()
+        if turn == 0:
+            parts.held()[0].scope = Last()
+        pool.give_back(connection)
+    collect()
+    assert (ran, parts.held(), parts.tracker.errors) == (["given back"], [], 0)
 
 
 def test_in_c_it_shows_itself_as_the_method(monkeypatch):
