@@ -4,20 +4,20 @@
 
 #include "waiting.h"
 
-static const struct { const char *name; vectorcallfunc call; } lending_roles[] = {
-    {"take", take_call}, {"give_back", give_back_call}, {"use", use_call}, {"ask", ask_call}, {"wait", wait_call}, {"hold", hold_call}, {NULL},
+/* What a method's stand needs beside its name: a ContextVar, with which others of the same pool's pass on a handle, and a
+   slot in the handle for whether that waits. */
+enum { NOTHING, VARIABLE, VARIABLE_AND_SLOT };
+
+static const struct { const char *name; vectorcallfunc call; int needs; } lending_roles[] = {
+    {"take", take_call, NOTHING},  {"give_back", give_back_call, NOTHING},   {"use", use_call, NOTHING},
+    {"ask", ask_call, VARIABLE},   {"wait", wait_call, VARIABLE_AND_SLOT},   {"hold", hold_call, VARIABLE_AND_SLOT},
+    {NULL},
 };
 
-/* Whether a ContextVar has what passes between the calls, where more than one takes part. */
-static int is_passed_on(Taking *self, vectorcallfunc call, PyObject *detail) {
-    if (call == ask_call) return PyContextVar_CheckExact(detail);
-    return (call != wait_call && call != hold_call) || (PyContextVar_CheckExact(detail) && self->handle_waits >= 0);
-}
-
 static vectorcallfunc role_of_lending(Taking *self, const char *name, PyObject *detail) {
+    int has = !PyContextVar_CheckExact(detail) ? NOTHING : self->handle_waits < 0 ? VARIABLE : VARIABLE_AND_SLOT;
     for (int at = 0; lending_roles[at].name != NULL; at++)
-        if (strcmp(lending_roles[at].name, name) == 0 && is_passed_on(self, lending_roles[at].call, detail))
-            return lending_roles[at].call;
+        if (strcmp(lending_roles[at].name, name) == 0 && lending_roles[at].needs <= has) return lending_roles[at].call;
     PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, use, or ask, wait or hold with a ContextVar expected", name, detail);
     return NULL;
 }

@@ -127,10 +127,12 @@ static void swift_dealloc(Swift *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* What is asked for each time, because it may change, has changed. */
+/* One of the terms has changed. */
 static PyObject *swift_tell(Swift *self, PyObject *const *args, Py_ssize_t count) {
     if (!arguments(self, "tell", count, 2)) return NULL;
-    const struct { const char *name; PyObject **place; } terms[] = {{"clock", &self->clock}, {"brief", &self->brief}, {"closed", &self->closed}};
+#define TERM(name) {#name, &self->name},
+    const struct { const char *name; PyObject **place; } terms[] = {TERMS(TERM)};
+#undef TERM
     for (size_t at = 0; at < sizeof terms / sizeof *terms; at++) {
         if (!PyUnicode_Check(args[0]) || PyUnicode_CompareWithASCIIString(args[0], terms[at].name)) continue;
         Py_SETREF(*terms[at].place, Py_NewRef(args[1]));

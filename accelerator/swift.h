@@ -7,12 +7,15 @@
 #include "spares.h"
 #include "versions.h"
 
+/* What is asked for each time, because it may change: the tracker tells when it does. */
+#define TERMS(TERM) TERM(clock) TERM(brief) TERM(closed)
+
 /* Every object that is kept, by the name it is given under. */
 #define PARTS(PART) \
     PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
     PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(append) PART(monotonic) \
-    PART(handle_type) PART(site_type) PART(holds_type) PART(clock) PART(brief) PART(closed) PART(marked)
+    PART(handle_type) PART(site_type) PART(holds_type) PART(marked) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
     SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \

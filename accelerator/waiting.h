@@ -23,10 +23,10 @@ static PyObject *ask_call(PyObject *callable, PyObject *const *args, size_t flag
     return straight(self, args, flags, keywords);
 }
 
-/* The list that has the handle of who asked, the caller's reference; NULL where nobody did, or with an exception. */
+/* The list that has the handle of who asked, the caller's reference; NULL where nobody did. */
 static PyObject *asked_in(Lending *self) {
     PyObject *asked = NULL;
-    if (PyContextVar_Get(self->detail, NULL, &asked) < 0) return NULL;
+    if (PyContextVar_Get(self->detail, NULL, &asked) < 0) PyErr_Clear(); /* it cannot be read: as if nobody had */
     if (asked != NULL && PyList_CheckExact(asked) && PyList_GET_SIZE(asked) == 1 && Py_IS_TYPE(PyList_GET_ITEM(asked, 0), Py_TYPE(self->taking->template)))
         return asked;
     Py_XDECREF(asked);
@@ -95,7 +95,7 @@ static PyObject *wait_call(PyObject *callable, PyObject *const *args, size_t fla
     return PyObject_Vectorcall(self->python, args, flags, keywords);
 }
 
-/* The handle of who waits, which is taken off its list; NULL where nobody does, or with an exception. */
+/* The handle of who waits, which is taken off its list; NULL where nobody does. */
 static PyObject *taken_off(Lending *self) {
     PyObject *asked = asked_in(self), *handle = NULL;
     if (asked != NULL && get(PyList_GET_ITEM(asked, 0), self->taking->handle_waits) == Py_True) {
@@ -114,7 +114,6 @@ static PyObject *hold_call(PyObject *callable, PyObject *const *args, size_t fla
     PyObject *result = straight(self, args, flags, NULL);
     PyObject *handle = result == NULL ? NULL : taken_off(self);
     if (handle != NULL && !is_held(self->taking, handle, args[2])) Py_CLEAR(result);
-    if (handle == NULL && result != NULL) PyErr_Clear(); /* no variable: nobody waits */
     Py_XDECREF(handle);
     return result;
 }

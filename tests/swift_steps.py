@@ -26,6 +26,19 @@ def left_behind(work, forget):
     return often(5000) - before
 
 
+def forget_times(record):
+    """Forget how long connections of a record's one pool were waited for and held."""
+    (known,) = record.pools
+    for counted in (known.waits, known.uses, record.tracker.brief_holds[record.kind]):
+        counted.clear()
+
+
+def line_of(handle):
+    """Return the line of the nearest frame that acquired."""
+    code, instruction = handle.site.frames[0]
+    return next(line for start, end, line in code.co_lines() if start <= instruction < end)
+
+
 class Clock:
     """Is set by hand."""
 

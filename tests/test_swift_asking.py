@@ -14,7 +14,7 @@ from aiohttp.connector import Connection
 from garbage import collect
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from swift_steps import left_behind
+from swift_steps import left_behind, line_of
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.instrumentation._aiohttp_client import Client
@@ -119,8 +119,7 @@ def test_a_slot_belongs_to_where_its_request_was_asked_for(parts):
     line = inspect.currentframe().f_lineno - 1
     slot = finish(request)
     (handle,) = parts.tracker.held([semconv.HTTP_CONNECTION])
-    code, instruction = handle.site.frames[0]
-    assert next(at for start, end, at in code.co_lines() if start <= instruction < end) == line
+    assert line_of(handle) == line
     assert (handle.name, handle.referent()) == ("http://example.org:80", slot)
     slot.release()
     assert list(parts.tracker.held()) == []

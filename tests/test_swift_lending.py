@@ -13,7 +13,7 @@ import pytest
 from garbage import collect
 from lending_steps import Connection, Pool, Special, made
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from swift_steps import left_behind
+from swift_steps import forget_times, left_behind, line_of
 
 from crawlo_otel_leaks import swift
 from crawlo_otel_leaks.instrumentation._direct import acquiring, releasing
@@ -48,8 +48,7 @@ def test_a_connection_belongs_to_where_it_was_taken(parts, pool):
     connection = pool.take()  # here
     line = inspect.currentframe().f_lineno - 1
     (handle,) = parts.held()
-    code, instruction = handle.site.frames[0]
-    assert next(at for start, end, at in code.co_lines() if start <= instruction < end) == line
+    assert line_of(handle) == line
     assert (handle.name, handle.referent()) == ("pool", connection)
     assert pool.give_back(connection) == "given back"
     assert parts.held() == []
@@ -57,13 +56,7 @@ def test_a_connection_belongs_to_where_it_was_taken(parts, pool):
 
 
 def test_taking_and_giving_back_leaves_nothing_behind(parts, pool):
-    (known,) = parts.watch.pools
-
-    def forget():
-        for counted in (known.waits, known.uses, parts.tracker.brief_holds[parts.watch.kind]):
-            counted.clear()
-
-    assert left_behind(lambda: pool.give_back(pool.take()), forget) < 100
+    assert left_behind(lambda: pool.give_back(pool.take()), lambda: forget_times(parts.watch)) < 100
 
 
 def test_a_connection_is_given_back_by_whatever_name(parts, pool):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from garbage import collect
-from swift_steps import left_behind
+from swift_steps import forget_times, left_behind
 
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
@@ -54,13 +54,7 @@ def in_and_out(record, pool, connection):
 
 def test_a_record_in_c_leaves_nothing_behind():
     record, pool, connection = book(), Thing(), Thing()
-
-    def forget():
-        (known,) = record.pools
-        for counted in (known.waits, known.uses, record.tracker.brief_holds[record.kind]):
-            counted.clear()
-
-    assert left_behind(lambda: in_and_out(record, pool, connection), forget) < 100
+    assert left_behind(lambda: in_and_out(record, pool, connection), lambda: forget_times(record)) < 100
 
 
 def test_a_record_in_c_dies_with_its_own():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from types import SimpleNamespace
 
 import pytest
+from lending_steps import Parts
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from swift_steps import left_behind
+from swift_steps import forget_times, left_behind, line_of
 
 from crawlo_otel_leaks import swift
 from crawlo_otel_leaks.instrumentation import asyncpg as ours
@@ -67,10 +69,7 @@ class Pool:
         self._queue.put_nowait(holder)
 
 
-class Parts(SimpleNamespace):
-    def held(self):
-        return list(self.tracker.held())
-
+class WaitingParts(Parts):
     def waiting(self):
         return [handle for known in self.watch.pools for handle in known.waiting]
 
@@ -88,7 +87,7 @@ def parts(monkeypatch, request):
     ):
         monkeypatch.setattr(kind, name, way(vars(kind)[name], live))
     asked.set((None,))
-    return Parts(tracker=tracker, watch=watch, live=live, asked=asked)
+    return WaitingParts(tracker=tracker, watch=watch, live=live, asked=asked)
 
 
 async def there_and_back(parts, pool):
@@ -106,8 +105,7 @@ def test_what_is_at_hand_is_held_by_who_asked_and_nobody_waits(parts):
         assert coming.__qualname__ == "Pool._acquire"
         proxy = await coming
         (handle,) = parts.held()
-        code, instruction = handle.site.frames[0]
-        assert next(at for start, end, at in code.co_lines() if start <= instruction < end) == line
+        assert line_of(handle) == line
         assert (handle.name, handle.referent()) == ("db:5433/shop", proxy)
         assert parts.asked.get() == [None]
         parts.watch.gave_back(proxy._con)
@@ -153,7 +151,6 @@ def test_what_another_task_awaits_goes_the_long_way(parts):
 
     async def main():
         pool = Pool()
-        parts.watch.name(pool)
         await there_and_back(parts, pool)
         pool.acquire().close()
         later = Later(pool)
@@ -232,13 +229,8 @@ def test_what_ends_the_program_goes_through(parts):
 def test_it_leaves_nothing_behind(parts):
     loop, pool = asyncio.new_event_loop(), Pool()
     loop.run_until_complete(there_and_back(parts, pool))
-    (known,) = parts.watch.pools
-
-    def forget():
-        for counted in (known.waits, known.uses, parts.tracker.brief_holds[parts.watch.kind]):
-            counted.clear()
-
-    assert left_behind(lambda: loop.run_until_complete(there_and_back(parts, pool)), forget) < 100
+    turn = functools.partial(there_and_back, parts, pool)
+    assert left_behind(lambda: loop.run_until_complete(turn()), lambda: forget_times(parts.watch)) < 100
     loop.close()
 
 

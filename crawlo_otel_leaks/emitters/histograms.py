@@ -32,8 +32,9 @@ def record(histogram: Histogram, values: Sequence[float], attributes: Mapping[st
     except (AttributeError, TypeError, ValueError, LookupError):  # another SDK, or another release of it
         sums = []
     if sums:
+        ordered = sorted(rest)
         for one in sums:
-            _add(one, rest)
+            _add(one, ordered)
     else:
         for value in rest:
             histogram.record(value, dict(attributes))
@@ -53,13 +54,13 @@ def _sums(histogram: Any, attributes: Mapping[str, str]) -> Iterator[Any]:  # no
             yield found
 
 
-def _add(one: Any, values: Sequence[float]) -> None:  # noqa: ANN401  (as above)
-    ordered = sorted(values)  # as many searches as there are buckets, not as there are values: half the time
+def _add(one: Any, ordered: Sequence[float]) -> None:  # noqa: ANN401  (as above)
+    # As many searches as there are buckets, not as there are values: half the time.
     below = [bisect_right(ordered, boundary) for boundary in one._boundaries]  # noqa: SLF001
     counts = [end - start for start, end in zip([0, *below], [*below, len(ordered)], strict=True)]
     with one._lock:  # noqa: SLF001
         before = one._value or [0] * len(counts)  # noqa: SLF001
         one._value = [there + new for there, new in zip(before, counts, strict=True)]  # noqa: SLF001
-        one._sum += sum(values)  # noqa: SLF001
+        one._sum += sum(ordered)  # noqa: SLF001
         if one._record_min_max:  # noqa: SLF001
             one._min, one._max = min(one._min, ordered[0]), max(one._max, ordered[-1])  # noqa: SLF001

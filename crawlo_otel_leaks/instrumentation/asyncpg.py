@@ -168,15 +168,17 @@ class AsyncpgPools(PostgresWatch):
         handle: Any
         if origin is None or origin.task is None or not (origin.task() is task or _is_asyncios(task)):
             handle = super().begin(thing, frame)
-        elif origin.waits:  # `gather` awaits several that were asked for in one context
-            handle = _Pooled(origin.kind)
-            self.tracker.move(handle, origin)
-            handle = self.wait_for(thing, handle)
         else:
-            handle = self.wait_for(thing, origin)
+            handle = self.wait_for(thing, self._another(origin) if origin.waits else origin)
         if handle is not None:
             handle.waits = True
         return handle  # type: ignore[no-any-return]  # a `_Pooled`
+
+    def _another(self, origin: _Pooled) -> _Pooled:
+        """Return a handle for one more of several that were asked for in one context, as `gather` awaits them."""
+        handle = _Pooled(origin.kind)
+        self.tracker.move(handle, origin)
+        return handle
 
     def find(self, thing: object) -> Handle | None:
         """Return the handle of a proxy, or of the connection in it."""
