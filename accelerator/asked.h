@@ -93,8 +93,8 @@ static int asking_fill(Asking *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     ASKING_PARTS(PART)
 #undef PART
-    if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !PyDict_Check(self->asked) || !PyDict_Check(self->open) ||
-        !PyDict_Check(self->through) || !PyType_Check(self->session_type) || !PyUnicode_Check(self->tunnel)) {
+    if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !is_index(self->asked) || !is_index(self->open) ||
+        !is_index(self->through) || !PyType_Check(self->session_type) || !PyUnicode_Check(self->tunnel)) {
         PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
         return -1;
     }

@@ -77,7 +77,7 @@ static void forget_codes(Asking *self) {
 /* Where the coroutine was asked for that executes in a frame: 1 with the caller's reference, 0, or -1. */
 static int origin_of(Asking *self, Step *step, PyObject **origin) {
     if (step == NULL || !is_noted(self, code_of(step))) return 0;
-    PyObject *pair = by_identity(self->asked, step);
+    PyObject *pair = indexed(self->asked, step);
     if (pair == NULL || !PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) return PyErr_Occurred() ? -1 : 0;
     *origin = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
     PyObject *coroutine = referred(PyTuple_GET_ITEM(pair, 0));
@@ -98,10 +98,8 @@ static int nearest(Asking *self, PyObject **origin) {
 static int remembered(Asking *self, PyObject *request, PyObject *origin) {
     if (!PyCoro_CheckExact(request) || step_of(request) == NULL) return 0;
     note_code(self, code_of(step_of(request)));
-    PyObject *key = PyLong_FromVoidPtr(step_of(request)), *reference = PyWeakref_NewRef(request, NULL);
-    PyObject *pair = key == NULL || reference == NULL ? NULL : PyTuple_Pack(2, reference, origin);
-    int done = pair == NULL ? -1 : PyDict_SetItem(self->asked, key, pair);
-    Py_XDECREF(key);
+    PyObject *reference = PyWeakref_NewRef(request, NULL), *pair = reference == NULL ? NULL : PyTuple_Pack(2, reference, origin);
+    int done = pair == NULL ? -1 : table_put((Table *)self->asked, step_of(request), pair);
     Py_XDECREF(reference);
     Py_XDECREF(pair);
     return done;
@@ -118,7 +116,7 @@ static int used_now(Asking *self, PyObject *handle) {
 }
 
 static int session_used(Asking *self, PyObject *session) {
-    PyObject *handle = by_identity(self->open, session);
+    PyObject *handle = indexed(self->open, session);
     if (handle == NULL) return PyErr_Occurred() ? -1 : 0;
     if ((PyObject *)Py_TYPE(handle) != self->session_type) return 0;
     Py_INCREF(handle);

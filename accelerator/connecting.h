@@ -84,20 +84,22 @@ static int described(Asking *self, PyObject *handle, PyObject *connection) {
                : 0;
 }
 
+/* What goes through a connector, borrowed: an index, made where there is none yet; NULL with an exception. */
+static PyObject *mates_of(Asking *self, void *connector) {
+    PyObject *mates = indexed(self->through, connector);
+    if (mates != NULL && is_index(mates)) return mates;
+    mates = PyObject_CallNoArgs((PyObject *)&Index_Type);
+    if (mates == NULL || table_put((Table *)self->through, connector, mates) < 0) Py_CLEAR(mates);
+    Py_XDECREF(mates); /* there it is */
+    return mates;
+}
+
 /* As _Client._begin. */
 static int begun_through(Asking *self, PyObject *connection, PyObject *handle) {
-    PyObject *key = PyLong_FromVoidPtr(connection), *through = get(handle, self->handle_connector);
-    if (key == NULL || PyDict_SetItem(self->open, key, handle) < 0) goto failed;
-    PyObject *mates = PyDict_GetItemWithError(self->through, through);
-    if (mates == NULL && PyErr_Occurred()) goto failed;
-    mates = mates == NULL ? PyDict_New() : Py_NewRef(mates);
-    int done = mates == NULL || PyDict_SetItem(mates, key, handle) < 0 ? -1 : PyDict_SetItem(self->through, through, mates);
-    Py_XDECREF(mates);
-    Py_DECREF(key);
-    return done;
-failed:
-    Py_XDECREF(key);
-    return -1;
+    void *connector = PyLong_AsVoidPtr(get(handle, self->handle_connector));
+    if (PyErr_Occurred() || table_put((Table *)self->open, connection, handle) < 0) return -1;
+    PyObject *mates = mates_of(self, connector);
+    return mates == NULL ? -1 : table_put((Table *)mates, connection, handle);
 }
 
 static int is_tunnel(Asking *self) {
@@ -135,18 +137,21 @@ static int note_slot(Asking *self, PyObject *connection, PyObject *Py_UNUSED(res
 /* -- its end -- */
 
 /* Take one off those that go through its connector. */
-static int left_mates(Asking *self, PyObject *through, PyObject *key) {
-    PyObject *mates = through == NULL ? NULL : PyDict_GetItemWithError(self->through, through);
-    if (mates == NULL) return PyErr_Occurred() ? -1 : 0;
-    return removed(mates, key) < 0 ? -1 : PyDict_GET_SIZE(mates) ? 0 : PyDict_DelItem(self->through, through);
+static int left_mates(Asking *self, PyObject *through, PyObject *thing) {
+    void *connector = through == NULL ? NULL : PyLong_AsVoidPtr(through);
+    PyObject *mates = connector == NULL ? NULL : indexed(self->through, connector);
+    if (mates == NULL || !is_index(mates)) return PyErr_Occurred() ? -1 : 0;
+    PyObject *mate = table_pop((Table *)mates, thing);
+    PyObject *none = ((Table *)mates)->count ? NULL : table_pop((Table *)self->through, connector);
+    Py_XDECREF(mate);
+    Py_XDECREF(none);
+    return 0;
 }
 
-/* The handle of a slot, which is not open any more: 1 with a reference, 0 where there is none, -1 with an exception. */
-static int slot_closed(Asking *self, PyObject *key, PyObject **handle) {
-    int done = popped(self->open, key, handle);
-    if (done > 0 && !Py_IS_TYPE(*handle, Py_TYPE(self->template))) done = PyDict_SetItem(self->open, key, *handle);
-    if (done <= 0) Py_CLEAR(*handle);
-    return done;
+/* The handle of a slot, which is not open any more, the caller's reference; NULL where there is none. */
+static PyObject *slot_closed(Asking *self, PyObject *thing) {
+    PyObject *handle = indexed(self->open, thing);
+    return handle != NULL && Py_IS_TYPE(handle, Py_TYPE(self->template)) ? table_pop((Table *)self->open, thing) : NULL;
 }
 
 /* Have `end` told of a handle; where that is NULL, it is released. */
@@ -159,11 +164,10 @@ static int ended_by(Asking *self, PyObject *handle, PyObject *end) {
 
 /* As _Client._end. */
 static int ended_slot(Asking *self, PyObject *thing, PyObject *end) {
-    PyObject *key = PyLong_FromVoidPtr(thing), *handle = NULL;
-    int done = key == NULL ? -1 : slot_closed(self, key, &handle);
-    if (done > 0) done = left_mates(self, get(handle, self->handle_connector), key) < 0 ? -1 : ended_by(self, handle, end);
-    Py_XDECREF(key);
-    Py_XDECREF(handle);
+    PyObject *handle = slot_closed(self, thing);
+    if (handle == NULL) return 0;
+    int done = left_mates(self, get(handle, self->handle_connector), thing) < 0 ? -1 : ended_by(self, handle, end);
+    Py_DECREF(handle);
     return done < 0 ? -1 : 0;
 }
 
@@ -171,7 +175,7 @@ static int note_return(Asking *self, PyObject *connection, PyObject *Py_UNUSED(r
 
 /* As _Client.connection_dropped: not released, if it still has its protocol. */
 static int note_dropped(Asking *self, PyObject *connection, PyObject *Py_UNUSED(result)) {
-    if (by_identity(self->open, connection) == NULL) return PyErr_Occurred() ? -1 : 0;
+    if (indexed(self->open, connection) == NULL) return 0;
     PyObject *protocol = PyObject_GetAttr(connection, protocol_name);
     if (protocol == NULL) return -1;
     Py_DECREF(protocol);

@@ -4,8 +4,17 @@
 
 #include "holding.h"
 
-#define FILE_PARTS(PART) PART(swift) PART(handle_type) PART(kind) PART(text) PART(fileio) PART(close) PART(gone)
+#define FILE_PARTS(PART) PART(swift) PART(handle_type) PART(kind) PART(text) PART(fileio) PART(close) PART(gone) PART(buffers)
 #define FILE_SLOTS(SLOT) SLOT(tracker) SLOT(abandoned) SLOT(raw) SLOT(buffer) SLOT(ref)
+
+/* Types of buffers. */
+#define BUFFERS 3
+
+/* Where objects of just this type have what is below them; -1: only the attribute tells. */
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t offset;
+} Inside;
 
 typedef struct {
     PyObject_HEAD
@@ -15,6 +24,7 @@ typedef struct {
 #define SLOT(name) Py_ssize_t slot_##name;
     FILE_SLOTS(SLOT)
 #undef SLOT
+    Inside buffer_of, raw_of[BUFFERS];
 } Files;
 
 /* What stands for `raw.close`, and is told when the buffer is gone. */
@@ -89,9 +99,16 @@ static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffe
     return done;
 }
 
+/* What is below a file, the caller's reference; its attribute tells where it is not known to lie in memory. */
+static PyObject *below(const Inside *known, int count, PyObject *file, PyObject *name) {
+    while (count && known[count - 1].type != Py_TYPE(file)) count--;
+    PyObject *found = count && known[count - 1].offset >= 0 ? get(file, known[count - 1].offset) : NULL;
+    return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(file, name);
+}
+
 /* The FileIO below a file that closes its descriptor itself; NULL, perhaps with an exception, for any other. */
 static PyObject *raw_of(Files *self, PyObject *buffer) {
-    PyObject *raw = PyObject_GetAttr(buffer, raw_name);
+    PyObject *raw = below(self->raw_of, BUFFERS, buffer, raw_name);
     if (raw == NULL || (PyObject *)Py_TYPE(raw) != self->fileio) {
         Py_XDECREF(raw);
         return NULL;
@@ -118,7 +135,7 @@ static int watched(Files *self, PyObject *file, PyObject *buffer) {
 
 static PyObject *files_watch(Files *self, PyObject *file) {
     if (self->swift == NULL || !whole((Swift *)self->swift)) return NULL;
-    PyObject *buffer = (PyObject *)Py_TYPE(file) == self->text ? PyObject_GetAttr(file, buffer_name) : Py_NewRef(file);
+    PyObject *buffer = (PyObject *)Py_TYPE(file) == self->text ? below(&self->buffer_of, 1, file, buffer_name) : Py_NewRef(file);
     if (buffer == NULL || watched(self, file, buffer) < 0) failed((Swift *)self->swift, "open");
     Py_XDECREF(buffer);
     Py_RETURN_NONE;
@@ -203,6 +220,21 @@ static PyTypeObject Closer_Type = {
     .tp_dealloc = (destructor)closer_dealloc,
 };
 
+/* Where objects of a type have what is below them; -1 with an exception. */
+static int find_inside(Inside *inside, PyObject *type, const char *name) {
+    if (!PyType_Check(type)) return PyErr_Format(PyExc_TypeError, "%R found, a type expected", type), -1;
+    *inside = (Inside){(PyTypeObject *)type, member((PyTypeObject *)type, name)};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int find_below(Files *self) {
+    if (!PyTuple_Check(self->buffers) || PyTuple_GET_SIZE(self->buffers) != BUFFERS)
+        return PyErr_Format(PyExc_TypeError, "%R found, a tuple of %d types expected", self->buffers, BUFFERS), -1;
+    for (int at = 0; at < BUFFERS; at++)
+        if (find_inside(&self->raw_of[at], PyTuple_GET_ITEM(self->buffers, at), "raw") < 0) return -1;
+    return find_inside(&self->buffer_of, self->text, "buffer");
+}
+
 static int files_fill(Files *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     FILE_PARTS(PART)
@@ -212,7 +244,7 @@ static int files_fill(Files *self, PyObject *parts) {
         PyErr_SetString(PyExc_TypeError, "a Swift, and a class of its handles, expected");
         return -1;
     }
-    if (!is_plain_type((PyTypeObject *)self->handle_type)) return -1;
+    if (!is_plain_type((PyTypeObject *)self->handle_type) || find_below(self) < 0) return -1;
 #define SLOT(name) if ((self->slot_##name = slot((PyTypeObject *)self->handle_type, #name)) < 0) return -1;
     FILE_SLOTS(SLOT)
 #undef SLOT

@@ -17,12 +17,13 @@ static inline PyObject *within(PyObject *context, PyObject *key) {
     return PyDict_Check(context) ? PyDict_GetItemWithError(context, key) : NULL;
 }
 
-static int is_ignored(Swift *self, PyObject *context) {
-    PyObject *suppressed = within(context, self->suppress_key);
+/* Whether what happens under a context is telemetry's own doing. Most contexts have nothing but a span. */
+static int is_ignored(Swift *self, PyObject *context, PyObject *span) {
+    PyObject *suppressed = PyDict_Check(context) && PyDict_GET_SIZE(context) == (span != NULL) ? NULL : within(context, self->suppress_key);
     if (suppressed == NULL && PyErr_Occurred()) return -1;
     int ignored = suppressed == NULL ? 0 : PyObject_IsTrue(suppressed);
     if (ignored) return ignored;
-    return PyObject_IsTrue(self->closed);
+    return self->closed == Py_False ? 0 : PyObject_IsTrue(self->closed);
 }
 
 static int ignore(Swift *self) {
@@ -36,10 +37,9 @@ static int ignore(Swift *self) {
     return done;
 }
 
-/* As owner.this_span: the caller's reference. */
-static PyObject *span_of(Swift *self, PyObject *context) {
-    PyObject *span = within(context, self->span_key);
-    if (span == NULL) return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+/* As owner.this_span, by the span that a context has, if any: the caller's reference. */
+static PyObject *span_of(Swift *self, PyObject *context, PyObject *span) {
+    if (span == NULL) return Py_NewRef(Py_None);
     if ((PyObject *)Py_TYPE(span) == self->plain_span) return PyObject_CallOneArg(self->this_span, context);
     if (PyList_GET_SIZE(self->marked) == 0) return Py_NewRef(span);
     PyObject *caller = NULL;
@@ -104,10 +104,10 @@ static int note_task(Swift *self, PyObject *handle) {
     return 0;
 }
 
-static int note_owner(Swift *self, PyObject *handle, PyObject *context) {
-    PyObject *span = span_of(self, context);
-    if (span == NULL) return -1;
-    put(handle, self->handle_span, span);
+static int note_owner(Swift *self, PyObject *handle, PyObject *context, PyObject *span) {
+    PyObject *own = span_of(self, context, span);
+    if (own == NULL) return -1;
+    put(handle, self->handle_span, own);
     if (note_task(self, handle) < 0) return -1;
     PyObject *thread = thread_of(self);
     if (thread == NULL) return -1;
@@ -142,8 +142,9 @@ static int located(Swift *self, PyObject *handle, PyObject *frame) {
     }
     PyObject *context = context_of(self);
     if (context == NULL) return -1;
-    int done = is_ignored(self, context);
-    if (done == 0) done = note_site(self, handle, frame) < 0 || note_owner(self, handle, context) < 0 ? -1 : 1;
+    PyObject *span = within(context, self->span_key);
+    int done = span == NULL && PyErr_Occurred() ? -1 : is_ignored(self, context, span);
+    if (done == 0) done = note_site(self, handle, frame) < 0 || note_owner(self, handle, context, span) < 0 ? -1 : 1;
     else if (done > 0) done = ignore(self);
     Py_DECREF(context);
     return done;
@@ -164,37 +165,41 @@ static int brief_of(Swift *self, double *brief) {
 
 static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
 
-static void forget_shelf(Shelf *shelf) {
-    Py_CLEAR(shelf->kind);
-    Py_CLEAR(shelf->young);
-    Py_CLEAR(shelf->brief);
+static void forget_rack(Rack *rack) {
+    Py_CLEAR(rack->kind);
+    Py_CLEAR(rack->young);
+    Py_CLEAR(rack->brief);
 }
 
 /* Where handles of a kind go; NULL where there is no such kind, or with an exception. */
-static Shelf *shelf_of(Swift *self, PyObject *kind) {
-    Shelf *shelf = &self->shelves[((size_t)kind >> 4) % SHELVES];
-    if (shelf->kind == kind || kind == NULL) return kind == NULL ? NULL : shelf;
+static Rack *rack_of(Swift *self, PyObject *kind) {
+    Rack *rack = &self->racks[((size_t)kind >> 4) % RACKS];
+    if (rack->kind == kind || kind == NULL) return kind == NULL ? NULL : rack;
     PyObject *young = PyDict_GetItemWithError(self->young, kind);
     PyObject *brief = young == NULL ? NULL : PyDict_GetItemWithError(self->brief_holds, kind);
     if (brief == NULL) return NULL;
-    Shelf before = *shelf;
-    *shelf = (Shelf){Py_NewRef(kind), Py_NewRef(young), Py_NewRef(brief)};
-    forget_shelf(&before);
-    return shelf;
+    if (!is_shelf(young) || !is_times(brief)) {
+        PyErr_Format(PyExc_TypeError, "%R and %R found, a shelf and times expected", Py_TYPE(young), Py_TYPE(brief));
+        return NULL;
+    }
+    Rack before = *rack;
+    *rack = (Rack){Py_NewRef(kind), Py_NewRef(young), Py_NewRef(brief)};
+    forget_rack(&before);
+    return rack;
 }
 
 /* As Tracker.hold. */
 static int held(Swift *self, PyObject *handle) {
     PyObject *site = get(handle, self->handle_site);
-    Shelf *shelf = shelf_of(self, get(handle, self->handle_kind));
-    if (site == NULL || shelf == NULL) {
+    Rack *rack = rack_of(self, get(handle, self->handle_kind));
+    if (site == NULL || rack == NULL) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a handle that was located expected");
         return -1;
     }
-    PyObject *young = shelf->young, *now = now_of(self);
+    PyObject *young = rack->young, *now = now_of(self);
     if (now == NULL) return -1;
     put(handle, self->handle_acquired_at, now);
-    if (PyDict_SetItem(young, handle, Py_None) < 0) return -1;
+    if (table_put((Table *)young, handle, handle) < 0) return -1;
     PyObject *before = get(site, self->site_latest);
     *place_of(site, self->site_latest) = Py_NewRef(handle);
     let_go_of(self->spares, before);
@@ -216,38 +221,35 @@ static int moved(Swift *self, PyObject *handle, PyObject *origin) {
     return 0;
 }
 
-/* Keep a duration, in seconds, among others. */
-static int keep(Swift *self, PyObject *durations, double duration) {
-    PyObject *arguments[] = {durations, PyFloat_FromDouble(duration)};
-    if (arguments[1] == NULL) return -1;
-    PyObject *done = PyObject_Vectorcall(self->append, arguments, 2, NULL);
-    Py_DECREF(arguments[1]);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+/* Keep a duration, in seconds, among others; -1 with an exception. */
+static inline int keep(PyObject *durations, double duration) {
+    if (durations != NULL && is_times(durations)) return times_keep((Times *)durations, duration);
+    PyErr_SetString(PyExc_TypeError, "something else than times found");
+    return -1;
 }
 
 /* Where brief holds of a handle's site are counted; NULL where this one is to go the long way. */
-static PyObject *counter_of(Swift *self, PyObject *handle, Shelf *shelf) {
+static PyObject *counter_of(Swift *self, PyObject *handle, Rack *rack) {
     PyObject *site = get(handle, self->handle_site), *holds = site == NULL ? NULL : get(site, self->site_holds);
-    return holds == Py_None || PyObject_Size(shelf->brief) >= self->counted ? NULL : holds;
+    return holds == Py_None || ((Times *)rack->brief)->count >= self->counted ? NULL : holds;
 }
 
 /* Release a brief hold; 0 where it is none, or the first of its site, and nothing was done yet. */
 static int gave_back_briefly(Swift *self, PyObject *handle) {
     PyObject *acquired_at = get(handle, self->handle_acquired_at);
-    Shelf *shelf = shelf_of(self, get(handle, self->handle_kind));
-    PyObject *holds = shelf == NULL ? NULL : counter_of(self, handle, shelf);
+    Rack *rack = rack_of(self, get(handle, self->handle_kind));
+    PyObject *holds = rack == NULL ? NULL : counter_of(self, handle, rack);
     if (holds == NULL || acquired_at == NULL || get(handle, self->handle_released_at) != Py_None) return PyErr_Occurred() ? -1 : 0;
-    PyObject *young = shelf->young, *brief_ones = shelf->brief, *now = now_of(self);
+    PyObject *young = rack->young, *brief_ones = rack->brief, *now = now_of(self);
     if (now == NULL) return -1;
     double brief = 0, duration = seconds(now) - seconds(acquired_at);
-    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? removed(young, handle) : 0;
+    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? unshelve(young, handle) : 0;
     if (done <= 0) {
         Py_DECREF(now);
         return done;
     }
     put(handle, self->handle_released_at, now);
-    return count_up(holds, self->holds_brief) < 0 || keep(self, brief_ones, duration) < 0 ? -1 : 1;
+    return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, duration) < 0 ? -1 : 1;
 }
 
 /* As Tracker.release, which does what is left. */

@@ -51,7 +51,7 @@ static int left(PyObject *pool, Py_ssize_t list, PyObject *handle) {
         PyErr_SetString(PyExc_TypeError, "a handle that has no pool found");
         return -1;
     }
-    return removed(get(pool, list), handle) < 0 ? -1 : 0;
+    return unshelve(get(pool, list), handle) < 0 ? -1 : 0;
 }
 
 /* -- asking -- */
@@ -94,7 +94,7 @@ static PyObject *as_pool(Taking *self, PyObject *pool) {
 /* The tracker's pool, the caller's reference; NULL where nobody has asked for it yet, or with an exception. */
 static PyObject *pool_known(Taking *self, PyObject *thing) {
     PyObject *known = by(thing, self->known_by), *pool = NULL;
-    PyObject *pair = known == NULL ? NULL : by_identity(self->pools, known);
+    PyObject *pair = known == NULL ? NULL : indexed(self->pools, known);
     if (pair != NULL && PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 && refers_to(PyTuple_GET_ITEM(pair, 0), known))
         pool = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
     Py_XDECREF(known);
@@ -115,48 +115,46 @@ static int begun(Taking *self, PyObject *thing, PyObject *pool, PyObject *handle
     pool = pool != NULL ? Py_NewRef(pool) : pool_for(self, thing);
     if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
-    return PyDict_SetItem(get(pool, self->pool_waiting), handle, Py_None);
+    return shelve(get(pool, self->pool_waiting), handle);
 }
 
 /* -- holding -- */
 
 /* The reference by which a handle has its connection, the caller's; made once for a connection that goes in and out. */
-static PyObject *reference_to(Taking *self, PyObject *connection, PyObject *key) {
+static PyObject *reference_to(Taking *self, PyObject *connection) {
     if (self->told_gone == Py_None) return PyWeakref_NewRef(connection, NULL);
-    PyObject *known = PyDict_GetItemWithError(self->refs, key);
+    PyObject *known = indexed(self->refs, connection);
     if (known != NULL && refers_to(known, connection)) return Py_NewRef(known);
-    if (PyErr_Occurred()) return NULL;
     PyObject *made = PyObject_CallFunctionObjArgs(self->ref_type, connection, self->told_gone, NULL);
-    if (made == NULL) return NULL;
-    put(made, self->ref_key, Py_NewRef(key));
-    if (PyDict_SetItem(self->refs, key, made) < 0) Py_CLEAR(made);
+    PyObject *key = made == NULL ? NULL : PyLong_FromVoidPtr(connection);
+    if (key != NULL) put(made, self->ref_key, key);
+    if (key == NULL || table_put((Table *)self->refs, connection, made) < 0) Py_CLEAR(made);
     return made;
 }
 
 /* As PoolBook.enter. */
-static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *connection, PyObject *key) {
-    PyObject *reference = reference_to(self, connection, key);
+static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *connection, void *key) {
+    PyObject *reference = reference_to(self, connection);
     if (reference == NULL) return -1;
     put(handle, self->handle_connection, reference);
     put(handle, self->handle_watch, Py_NewRef(self->book));
     put(handle, swift_of(self)->handle_name, Py_NewRef(get(pool, self->pool_name)));
     if (held(swift_of(self), handle) < 0) return -1;
-    if (self->told_gone != Py_None) key = get(reference, self->ref_key); /* one number in memory for each connection */
-    return PyDict_SetItem(self->handles, key, handle) < 0 ? -1 : PyDict_SetItem(get(pool, self->pool_held), handle, Py_None);
+    return table_put((Table *)self->handles, key, handle) < 0 ? -1 : shelve(get(pool, self->pool_held), handle);
 }
 
 /* Keep a duration, in seconds. */
-static int noted_time(Taking *self, PyObject *times, PyObject *since, PyObject *until) {
-    return since == NULL || until == NULL ? 0 : keep(swift_of(self), times, seconds(until) - seconds(since));
+static int noted_time(PyObject *times, PyObject *since, PyObject *until) {
+    return since == NULL || until == NULL ? 0 : keep(times, seconds(until) - seconds(since));
 }
 
 /* Wait no more, but hold. */
-static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, PyObject *key) {
+static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, void *key) {
     Py_ssize_t at = swift_of(self)->handle_acquired_at;
     PyObject *pool = get(handle, self->handle_pool), *since = Py_XNewRef(get(handle, at));
     int done = left(pool, self->pool_waiting, handle);
     if (done == 0) done = entered(self, handle, pool, connection, key);
-    if (done == 0) done = noted_time(self, get(pool, self->pool_waits), since, get(handle, at));
+    if (done == 0) done = noted_time(get(pool, self->pool_waits), since, get(handle, at));
     Py_XDECREF(since);
     return done;
 }
@@ -164,12 +162,11 @@ static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, P
 /* 1 done, 0 where it is for PoolBook to say what that means, -1 with an exception. */
 static int got_plainly(Taking *self, PyObject *handle, PyObject *connection) {
     if (PyDict_GET_SIZE(self->aside)) return 0;
-    PyObject *inner = by(connection, self->inside), *key = inner == NULL ? NULL : PyLong_FromVoidPtr(inner);
-    Py_XDECREF(inner);
-    if (key == NULL) return -1;
-    int known = self->inside == Py_None ? 0 : PyDict_Contains(self->handles, key);
-    int done = known > 0 ? 0 : known < 0 || waits_no_more(self, handle, connection, key) < 0 ? -1 : 1;
-    Py_DECREF(key);
+    PyObject *inner = by(connection, self->inside);
+    if (inner == NULL) return -1;
+    int known = self->inside != Py_None && indexed(self->handles, inner) != NULL;
+    int done = known ? 0 : waits_no_more(self, handle, connection, inner) < 0 ? -1 : 1;
+    Py_DECREF(inner); /* its connection has it still */
     return done;
 }
 
@@ -182,7 +179,7 @@ static int over(Taking *self, PyObject *handle) {
     if (left(pool, self->pool_held, handle) < 0) return -1;
     put(handle, self->handle_connection, Py_NewRef(Py_None));
     if (gave_back(swift_of(self), handle) < 0) return -1;
-    return noted_time(self, get(pool, self->pool_uses), get(handle, swift_of(self)->handle_acquired_at), get(handle, swift_of(self)->handle_released_at));
+    return noted_time(get(pool, self->pool_uses), get(handle, swift_of(self)->handle_acquired_at), get(handle, swift_of(self)->handle_released_at));
 }
 
 /* Whether a handle's connection is there. */
@@ -193,13 +190,10 @@ static int is_there(Taking *self, PyObject *handle) {
 /* The handle of what is given back, which is forgotten: 1 with a reference, 0 where there is none, or where `alive` is
    asked for and what it was taken for is gone; -1 with an exception. */
 static int taken_out(Taking *self, PyObject *connection, int alive, PyObject **handle) {
-    PyObject *key = PyLong_FromVoidPtr(connection);
-    if (key == NULL) return -1;
-    int done = popped(self->handles, key, handle);
-    if (done > 0 && !is_connections(self, *handle)) done = -1;
-    if (done > 0 && alive && !is_there(self, *handle)) done = PyDict_SetItem(self->handles, key, *handle);
-    if (done <= 0) Py_CLEAR(*handle);
-    Py_DECREF(key);
-    return done;
+    PyObject *found = indexed(self->handles, connection);
+    if (found != NULL && !is_connections(self, found)) return -1;
+    if (found == NULL || (alive && !is_there(self, found))) return 0;
+    *handle = table_pop((Table *)self->handles, connection);
+    return 1;
 }
 #endif

@@ -89,6 +89,8 @@ static int ask(Swift *self, PyObject *frame, PyObject *kind, PyObject **site, Py
 /* Count one more acquisition; how many there are now, -1 with an exception. */
 static Py_ssize_t count_up(PyObject *object, Py_ssize_t offset) {
     PyObject *before = get(object, offset);
+    digit *only = before == NULL ? NULL : digit_to_add_to(before);
+    if (only != NULL) return ++*only;
     Py_ssize_t count = before == NULL ? 0 : PyLong_AsSsize_t(before);
     if (count == -1 && PyErr_Occurred()) return -1;
     PyObject *now = PyLong_FromSsize_t(count + 1);

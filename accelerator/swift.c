@@ -97,10 +97,10 @@ static int swift_traverse(Swift *self, visitproc visit, void *arg) {
     PARTS(PART)
 #undef PART
     Py_VISIT(self->owner);
-    for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) {
-        Py_VISIT(shelf->kind);
-        Py_VISIT(shelf->young);
-        Py_VISIT(shelf->brief);
+    for (Rack *rack = self->racks; rack < self->racks + RACKS; rack++) {
+        Py_VISIT(rack->kind);
+        Py_VISIT(rack->young);
+        Py_VISIT(rack->brief);
     }
     for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) {
         Py_VISIT(spare->type);
@@ -115,7 +115,7 @@ static int swift_clear(Swift *self) {
 #undef PART
     self->thread = 0;
     Py_CLEAR(self->owner);
-    for (Shelf *shelf = self->shelves; shelf < self->shelves + SHELVES; shelf++) forget_shelf(shelf);
+    for (Rack *rack = self->racks; rack < self->racks + RACKS; rack++) forget_rack(rack);
     for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) forget_spare(spare);
     forget_all(&self->memory);
     return 0;
@@ -188,11 +188,12 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
-    if (make_names() < 0 || PyType_Ready(&Closer_Type) < 0 || PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 ||
+    if (make_names() < 0 || PyType_Ready(&Walk_Type) < 0 || PyType_Ready(&Batch_Type) < 0 || PyType_Ready(&Closer_Type) < 0 || PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 ||
         PyType_Ready(&Lending_Type) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
-    if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
+    if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Shelf_Type) < 0 || PyModule_AddType(module, &Index_Type) < 0 ||
+        PyModule_AddType(module, &Times_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
         PyModule_AddType(module, &Files_Type) < 0 || PyModule_AddType(module, &Taking_Type) < 0 ||
         PyModule_AddType(module, &Asking_Type) < 0)
         Py_CLEAR(module);

@@ -4,7 +4,9 @@
 
 #include <Python.h>
 #include "memory.h"
+#include "shelf.h"
 #include "spares.h"
+#include "times.h"
 #include "versions.h"
 
 /* What is asked for each time, because it may change: the tracker tells when it does. */
@@ -14,7 +16,7 @@
 #define PARTS(PART) \
     PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
-    PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(append) PART(monotonic) \
+    PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(monotonic) \
     PART(handle_type) PART(site_type) PART(holds_type) PART(marked) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
@@ -26,10 +28,10 @@
 /* What the tracker has for a kind: its young handles, and the durations of its brief holds. */
 typedef struct {
     PyObject *kind, *young, *brief;
-} Shelf;
+} Rack;
 
 /* Kinds at hand. */
-#define SHELVES 16
+#define RACKS 16
 
 typedef struct {
     PyObject_HEAD
@@ -38,7 +40,7 @@ typedef struct {
 #undef PART
     Py_ssize_t counted, first, every, depth, near_count, full, by_thread;
     Memory memory;
-    Shelf shelves[SHELVES];
+    Rack racks[RACKS];
     Spare spares[SPARES];
     uint64_t thread; /* whose description is at hand; 0: nobody's */
     PyObject *owner;
@@ -94,14 +96,6 @@ static inline PyObject *tell(PyObject *failed, const char *where) {
     PyObject *error = caught(), *told = PyObject_CallFunction(failed, "sO", where, error);
     Py_XDECREF(error);
     return told;
-}
-
-/* What a dictionary has by the identity of a thing, borrowed; NULL where it has none, or with an exception. */
-static inline PyObject *by_identity(PyObject *known, void *thing) {
-    PyObject *key = PyLong_FromVoidPtr(thing);
-    PyObject *found = key == NULL ? NULL : PyDict_GetItemWithError(known, key);
-    Py_XDECREF(key);
-    return found;
 }
 
 /* A reference to what is given under a name; NULL with an exception. */

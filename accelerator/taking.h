@@ -128,7 +128,7 @@ static PyObject *in_use(Taking *self, PyObject *connection) {
     if (handle != NULL && get(handle, swift_of(self)->handle_released_at) == Py_None && refers_to(get(handle, self->handle_connection), connection))
         return Py_NewRef(handle);
     Py_CLEAR(self->latest);
-    handle = by_identity(self->handles, connection);
+    handle = indexed(self->handles, connection);
     if (handle == NULL) return NULL;
     if (self->handle_uses < 0 || !PyObject_TypeCheck(handle, Py_TYPE(self->template))) {
         PyErr_Format(PyExc_TypeError, "%s found, a handle that counts its uses expected", Py_TYPE(handle)->tp_name);
@@ -178,8 +178,8 @@ static int taking_fill(Taking *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     TAKING_PARTS(PART)
 #undef PART
-    if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !PyDict_Check(self->handles) || !PyDict_Check(self->refs) ||
-        !PyDict_Check(self->pools) || !PyDict_Check(self->aside) || !PyAnySet_Check(self->askers) || !PyType_Check(self->pool_type) ||
+    if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !is_index(self->handles) || !is_index(self->refs) ||
+        !is_index(self->pools) || !PyDict_Check(self->aside) || !PyAnySet_Check(self->askers) || !PyType_Check(self->pool_type) ||
         !PyType_Check(self->handle_type) || !PyType_Check(self->ref_type)) {
         PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
         return -1;

@@ -50,6 +50,20 @@ static inline int removed(PyObject *dictionary, PyObject *key) {
     return done;
 }
 
+/* The one digit of a number that only its owner has, whose like the interpreter does not share, and to which one can be
+   added; NULL for any other. */
+static inline digit *digit_to_add_to(PyObject *number) {
+    if (Py_REFCNT(number) != 1 || !PyLong_CheckExact(number)) return NULL;
+#if PY_VERSION_HEX >= 0x030C0000
+    if (((PyLongObject *)number)->long_value.lv_tag != 1 << 3) return NULL; /* one digit, positive */
+    digit *only = ((PyLongObject *)number)->long_value.ob_digit;
+#else
+    if (Py_SIZE(number) != 1) return NULL;
+    digit *only = ((PyLongObject *)number)->ob_digit;
+#endif
+    return *only > 256 && *only < PyLong_MASK ? only : NULL;
+}
+
 /* Seconds, as time.monotonic has them. */
 static inline double monotonic(void) {
 #if PY_VERSION_HEX >= 0x030D0000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crawlo_otel_leaks import semconv
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crawlo_otel_leaks.model import Handle
+    from crawlo_otel_leaks.stock import Stock
 
 RECENT: Final = 20_000
 """Waits, creations and uses kept between two ticks; older ones are dropped."""
@@ -54,6 +54,7 @@ class Pool:
         kind: str,
         name: str,
         read: Callable[[], Limits | None],
+        stock: Stock,
         silent: frozenset[str] = frozenset(),
     ) -> None:
         self.kind = kind
@@ -64,17 +65,17 @@ class Pool:
         """Metrics that the library, or another instrumentation, emits itself."""
         self.stacked = True
         """Whether whoever asks it for something is above that on the stack, rather than in another greenlet."""
-        self.held: dict[Handle, None] = {}
+        self.held: dict[Handle, None] = stock.shelf()
         """What is out, oldest first; also what was collected while the library's pool stays charged for it."""
-        self.waiting: dict[Handle, None] = {}
+        self.waiting: dict[Handle, None] = stock.shelf()
         """What is to be held; until then, its `acquired_at` says since when somebody waits for it."""
         self.told: set[Handle] = set()
         """Those of them that were told of as waiting for long."""
         self.timeouts = 0
         self.timeouts_told = 0
-        self.waits: deque[float] = deque(maxlen=RECENT)
-        self.creations: deque[float] = deque(maxlen=RECENT)
-        self.uses: deque[float] = deque(maxlen=RECENT)
+        self.waits = stock.durations(RECENT)
+        self.creations = stock.durations(RECENT)
+        self.uses = stock.durations(RECENT)
 
     def eta(self, lost: list[float], now: float) -> float | None:
         """Return the seconds until nothing is left at the present rate of loss; None while nothing is being lost.
@@ -93,8 +94,9 @@ class Pool:
 class Pools:
     """The pools of the process, by identity of the library's object, which is never kept alive."""
 
-    def __init__(self) -> None:
-        self.by_identity: dict[int, tuple[weakref.ref[Any], Pool]] = {}
+    def __init__(self, stock: Stock) -> None:
+        self._stock = stock
+        self.by_identity: dict[int, tuple[weakref.ref[Any], Pool]] = stock.by_identity()
         self._servers: dict[tuple[str, str], Pool] = {}
 
     def of(self, thing: Any, make: Callable[[Any], Pool]) -> Pool:  # noqa: ANN401  (any library's pool)
@@ -116,7 +118,7 @@ class Pools:
         """Return what stands for the connections to one server that are in no pool."""
         if (kind, name) not in self._servers and len(self._servers) >= SERVERS:
             name = semconv.OTHER
-        return self._servers.setdefault((kind, name), Pool(kind, name, Limits, silent))
+        return self._servers.setdefault((kind, name), Pool(kind, name, Limits, self._stock, silent))
 
     def __iter__(self) -> Iterator[Pool]:
         """Yield every pool that is still there, and every server, from a copy."""

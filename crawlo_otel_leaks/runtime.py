@@ -68,7 +68,7 @@ class Runtime:
         self.runs = Runs(self.tracker, settings.grace, RunTelemetry())
         sinks: list[Sink] = [self._spans, self._logs, self._metrics, self._pool_metrics, self.runs]
         self.detector = Detector(self.tracker, settings, sinks)
-        self.pools, self.shortages = Pools(), Shortages()
+        self.pools, self.shortages = Pools(self.tracker.stock), Shortages()
         self.finders: list[Finder] = []
         # Ticks call exporters, so whoever else takes it waits for a bounded time only. Reentrant,
         # because an exporter may fork: `pause` then comes from the ticking thread itself.

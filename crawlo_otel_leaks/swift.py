@@ -7,7 +7,6 @@ import asyncio
 import functools
 import importlib
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current
@@ -18,6 +17,7 @@ from crawlo_otel_leaks import sites, tracker
 from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.model import Handle, Site
 from crawlo_otel_leaks.owner import CALLER, MARKED, current_scope, current_task, running_loop, this_span, this_thread
+from crawlo_otel_leaks.stock import PLAIN, Stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +44,12 @@ def accelerate(own: Tracker) -> bool:
     """Let a tracker acquire and release in C; False, and all as it was, where that is not to be had."""
     try:
         module = importlib.import_module(MODULE)
+        own.keep_in(Stock(module.Shelf, module.Index, module.Times))
         made = module.Swift(**_parts(own))
     except ImportError:
         return False
     except Exception as error:  # noqa: BLE001  (another release of it; Python does the same, later)
+        own.keep_in(PLAIN)
         own.fail(MODULE, error)
         return False
     own.locate, own.acquire, own.hold, own.release = made.locate, made.acquire, made.hold, made.release  # type: ignore[method-assign]
@@ -81,7 +83,6 @@ def _parts(own: Tracker) -> dict[str, Any]:
         "this_thread": this_thread,
         "by_thread": any(kind.__module__ == _thread.__name__ for kind in type(this_thread).__mro__),
         "scope": current_scope,
-        "append": deque.append,
         "monotonic": time.monotonic,
         "handle_type": Handle,
         "site_type": Site,

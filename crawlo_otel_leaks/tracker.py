@@ -14,6 +14,7 @@ from opentelemetry.context import _RUNTIME_CONTEXT, _SUPPRESS_INSTRUMENTATION_KE
 from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.owner import current_scope, current_task, running_loop, this_span, this_thread, used_by_another
+from crawlo_otel_leaks.stock import PLAIN, Stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from crawlo_otel_leaks.blame import Exhaustion
+    from crawlo_otel_leaks.durations import Durations
     from crawlo_otel_leaks.model import Handle, Scope
     from crawlo_otel_leaks.sites import Sites
 
@@ -72,12 +74,11 @@ class Tracker:
         self.sites = sites
         self.capture_paths = capture_paths
         self.clock = clock
-        self.young: dict[str, dict[Handle, None]] = {kind: {} for kind in semconv.KINDS}
+        self.keep_in(PLAIN)
         self.old: dict[str, dict[Handle, Any]] = {kind: {} for kind in semconv.KINDS}
         self.abandoned: deque[Handle] = deque(maxlen=QUEUE)
         self.released: deque[Handle] = deque(maxlen=QUEUE)
         self.brief = brief
-        self.brief_holds: dict[str, deque[float]] = {kind: deque(maxlen=COUNTED) for kind in semconv.KINDS}
         self.ended_scopes: deque[Scope] = deque(maxlen=QUEUE)
         self.exhausted: deque[Exhaustion] = deque(maxlen=QUEUE)
         self.chores: list[Callable[[], None]] = []
@@ -91,6 +92,12 @@ class Tracker:
         self.ignored = 0
         self.errors = 0
         self._told: set[str] = set()
+
+    def keep_in(self, stock: Stock) -> None:
+        """Have records kept in what `stock` makes; before there are any."""
+        self.stock = stock
+        self.young: dict[str, dict[Handle, None]] = {kind: stock.shelf() for kind in semconv.KINDS}
+        self.brief_holds: dict[str, Durations] = {kind: stock.durations(COUNTED) for kind in semconv.KINDS}
 
     def acquire(self, handle: Handle, frame: FrameType | None) -> Handle | None:
         """Start to hold `handle`, acquired in `frame`; None if it is telemetry's or the interpreter's own doing."""

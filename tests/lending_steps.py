@@ -75,6 +75,6 @@ class Parts(SimpleNamespace):
 def made(*, in_c):
     tracker = Tracker(Sites())
     assert not in_c or swift.accelerate(tracker)
-    watch = Watch(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(), finders=[]))
+    watch = Watch(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(tracker.stock), finders=[]))
     watch.quicken("ask", "begin", "got", "gave_back", "note_use", askers={"keeper"})
     return Parts(tracker=tracker, watch=watch, live=[True])

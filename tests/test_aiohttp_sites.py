@@ -117,8 +117,8 @@ def test_what_was_noted_of_requests_ends_with_them(watched, with_session):
     watched.pass_time(1)
     (find,) = watched.runtime.finders
     client = find.__self__
-    assert client._requests.by_frame == {}
-    assert (client._open, client._through) == ({}, {})
+    assert len(client._requests.by_frame) == 0
+    assert (len(client._open), len(client._through)) == (0, 0)
 
 
 def test_the_parent_is_the_users_span_beside_contribs_client_span(watched_beside_contrib, visit, telemetry):

@@ -12,6 +12,7 @@ from crawlo_otel_leaks import blame
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 from crawlo_otel_leaks.pool import Limits, Pool, Pools
+from crawlo_otel_leaks.stock import PLAIN
 
 
 class LibraryPool:
@@ -209,13 +210,13 @@ def test_one_whose_loop_is_closed_can_never_be_given_back(rig, watch):
 
 def test_when_the_pool_will_be_empty_at_the_present_rate_of_loss():
     library = LibraryPool(10)
-    pool = Pool("db.connection", "p", lambda: Limits(max=library.size))
+    pool = Pool("db.connection", "p", lambda: Limits(max=library.size), PLAIN)
     assert pool.eta([], 100.0) is None
     assert pool.eta([90.0], 100.0) is None
     assert pool.eta([80.0, 90.0], 100.0) == pytest.approx(8 * 20.0)
     assert pool.eta([80.0, 90.0], 200.0) == pytest.approx(8 * 120.0), "nothing more is lost: it takes longer"
     assert pool.eta([float(second) for second in range(10)], 10.0) == 0.0
-    gone = Pool("db.connection", "p", lambda: None)
+    gone = Pool("db.connection", "p", lambda: None, PLAIN)
     assert gone.eta([80.0, 90.0], 100.0) is None
 
 
@@ -252,8 +253,8 @@ def test_what_a_library_emits_itself_is_left_to_it(rig, telemetry):
 
 
 def test_a_pool_is_not_kept_alive():
-    pools, library = Pools(), LibraryPool(1)
-    made = pools.of(library, lambda _: Pool("db.connection", "p", lambda: None))
+    pools, library = Pools(PLAIN), LibraryPool(1)
+    made = pools.of(library, lambda _: Pool("db.connection", "p", lambda: None, PLAIN))
     assert pools.of(library, lambda _: None) is made
     del library
     assert list(pools) == []

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -174,7 +173,7 @@ def test_releases_are_counted_or_queued_alike():
         holds = handles[0].site.holds
         assert all(handle.released_at is not None for handle in handles)
         assert list(tracker.released) == handles[3:]
-        seen.append((holds.brief, list(tracker.brief_holds[semconv.CUSTOM]), tracker.count(semconv.CUSTOM)))
+        seen.append((holds.brief, tracker.brief_holds[semconv.CUSTOM].take().values(), tracker.count(semconv.CUSTOM)))
     assert seen == [(3, [0.0, 0.0, 0.0], 0)] * 2
 
 
@@ -332,9 +331,9 @@ def test_what_tells_threads_apart_by_other_means_is_asked_each_time(monkeypatch)
 def test_kinds_do_not_share_a_shelf():
     kinds = [f"kind {number}" for number in range(100)]
     for tracker in trackers():
-        for shelves in (tracker.young, tracker.old):
-            shelves.update({kind: {} for kind in kinds})
-        tracker.brief_holds.update({kind: deque() for kind in kinds})
+        tracker.young.update({kind: tracker.stock.shelf() for kind in kinds})
+        tracker.old.update({kind: {} for kind in kinds})
+        tracker.brief_holds.update({kind: tracker.stock.durations(10) for kind in kinds})
         handles = [tracker.acquire(Handle(kind), sys._getframe()) for kind in kinds * 2]
         assert [tracker.count(kind) for kind in kinds] == [2] * 100
         for handle in handles:

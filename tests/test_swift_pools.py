@@ -42,7 +42,7 @@ def book(**changed):
     assert swift.accelerate(tracker)
     taking = tracker.accelerator.taking
     tracker.accelerator = tracker.accelerator._replace(taking=lambda **parts: taking(**{**parts, **changed}))
-    made = Book(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(), finders=[]))
+    made = Book(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(tracker.stock), finders=[]))
     made.quicken("ask", "begin", "wait_for", "got", "gave_back", "note_use")
     return made
 

@@ -78,7 +78,9 @@ class WaitingParts(Parts):
 def parts(monkeypatch, request):
     tracker, live = Tracker(Sites()), [True]
     assert request.param == "in Python" or swift.accelerate(tracker)
-    watch = ours.AsyncpgPools(SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(), finders=[]))
+    watch = ours.AsyncpgPools(
+        SimpleNamespace(tracker=tracker, settings=Settings(), pools=Pools(tracker.stock), finders=[])
+    )
     asked = ours._asked
     for kind, name, way in (
         (Pool, "acquire", watch.way("ask", watch.call, asked)),

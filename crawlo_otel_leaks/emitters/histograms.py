@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from opentelemetry.metrics import Histogram
+
+    from crawlo_otel_leaks.durations import Batch
 
 FIRST: Final = 1
 """Values that the SDK records itself, so that there is something of its own to add to. More would get no exemplars
@@ -16,27 +17,25 @@ either: where we record, on the detector's thread, no span is current."""
 _KNOWN: Final = "_ExplicitBucketHistogramAggregation"
 
 
-def record(histogram: Histogram, values: Sequence[float], attributes: Mapping[str, str]) -> None:
+def record(histogram: Histogram, batch: Batch, attributes: Mapping[str, str]) -> None:
     """Record all values, exactly as if each were recorded by itself.
 
     OpenTelemetry has no call for that. The SDK's sums are added to where they are found as in 1.40 to 1.45 and
     explicit buckets are what every reader keeps; else they are recorded one by one.
     """
-    first, rest = values[:FIRST], values[FIRST:]
-    for value in first:
-        histogram.record(value, dict(attributes))
-    if not rest:
+    for _ in range(min(FIRST, len(batch))):
+        histogram.record(batch.pop(), dict(attributes))
+    if not len(batch):
         return
     try:
         sums = list(_sums(histogram, attributes))
     except (AttributeError, TypeError, ValueError, LookupError):  # another SDK, or another release of it
         sums = []
     if sums:
-        ordered = sorted(rest)
         for one in sums:
-            _add(one, ordered)
+            _add(one, batch)
     else:
-        for value in rest:
+        for value in batch.values():
             histogram.record(value, dict(attributes))
 
 
@@ -54,13 +53,11 @@ def _sums(histogram: Any, attributes: Mapping[str, str]) -> Iterator[Any]:  # no
             yield found
 
 
-def _add(one: Any, ordered: Sequence[float]) -> None:  # noqa: ANN401  (as above)
-    # As many searches as there are buckets, not as there are values: half the time.
-    below = [bisect_right(ordered, boundary) for boundary in one._boundaries]  # noqa: SLF001
-    counts = [end - start for start, end in zip([0, *below], [*below, len(ordered)], strict=True)]
+def _add(one: Any, batch: Batch) -> None:  # noqa: ANN401  (as above)
+    counts, (total, least, greatest) = batch.counts(one._boundaries), batch.sums()  # noqa: SLF001
     with one._lock:  # noqa: SLF001
         before = one._value or [0] * len(counts)  # noqa: SLF001
         one._value = [there + new for there, new in zip(before, counts, strict=True)]  # noqa: SLF001
-        one._sum += sum(ordered)  # noqa: SLF001
+        one._sum += total  # noqa: SLF001
         if one._record_min_max:  # noqa: SLF001
-            one._min, one._max = min(one._min, ordered[0]), max(one._max, ordered[-1])  # noqa: SLF001
+            one._min, one._max = min(one._min, least), max(one._max, greatest)  # noqa: SLF001

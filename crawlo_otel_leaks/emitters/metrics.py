@@ -8,6 +8,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.durations import Batch
 from crawlo_otel_leaks.emitters import histograms
 from crawlo_otel_leaks.version import __version__
 
@@ -84,13 +85,12 @@ class Metrics:
         for handle in handles:
             by_kind.setdefault(handle.kind, []).append(handle.held)
         for kind, held in by_kind.items():
-            histograms.record(self._durations, held, {semconv.HANDLE_KIND: kind})
+            histograms.record(self._durations, Batch(held), {semconv.HANDLE_KIND: kind})
 
     def update(self, tracker: Tracker) -> None:
         """Record the holds that were too brief to be told one by one."""
         for kind, counted in tracker.brief_holds.items():
-            held = [counted.popleft() for _ in range(len(counted))]
-            histograms.record(self._durations, held, {semconv.HANDLE_KIND: kind})
+            histograms.record(self._durations, counted.take(), {semconv.HANDLE_KIND: kind})
 
     def _bounded(self, fingerprint: str) -> str:
         if len(self._fingerprints) < semconv.FINGERPRINT_CAP:

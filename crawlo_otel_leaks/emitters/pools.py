@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions
 
+    from crawlo_otel_leaks.durations import Batch
     from crawlo_otel_leaks.findings import Findings
     from crawlo_otel_leaks.model import Finding, Handle, Leak
     from crawlo_otel_leaks.pool import Pool, Pools
@@ -114,14 +115,14 @@ class PoolMetrics:
             (semconv.METRIC_POOL_CREATE_TIME, pool.creations),
             (semconv.METRIC_POOL_USE_TIME, pool.uses),
         ):
-            self._record(metric, pool, [times.popleft() for _ in range(len(times))])
+            self._record(metric, pool, times.take())
         new = pool.timeouts - pool.timeouts_told
         if new and semconv.METRIC_POOL_TIMEOUTS not in pool.silent:
             self._timeouts.add(new, {semconv.POOL_NAME: self._bounded(pool.name)})
         pool.timeouts_told += new
 
-    def _record(self, metric: str, pool: Pool, seconds: list[float]) -> None:
-        if seconds and metric not in pool.silent:
+    def _record(self, metric: str, pool: Pool, seconds: Batch) -> None:
+        if len(seconds) and metric not in pool.silent:
             histograms.record(self._times[metric], seconds, {semconv.POOL_NAME: self._bounded(pool.name)})
 
     def _bounded(self, name: str) -> str:

@@ -39,9 +39,9 @@ class Client:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._requests: Origins[ConnectionHandle] = Origins(tracker.chores)
-        self._open: dict[int, LoopHandle] = {}
-        self._through: dict[int, dict[int, LoopHandle]] = {}
+        self._requests: Origins[ConnectionHandle] = Origins(tracker.chores, tracker.stock)
+        self._open: dict[int, LoopHandle] = tracker.stock.by_identity()
+        self._through: dict[int, dict[int, LoopHandle]] = tracker.stock.by_identity()
         self._swift: Any = None if tracker.accelerator is None else tracker.accelerator.asking(**self._parts())
 
     def way(self, role: str, python: Way) -> Way:
@@ -211,7 +211,7 @@ class Client:
     def _begin(self, thing: object, handle: LoopHandle) -> None:
         key, through = id(thing), handle.connector
         self._open[key] = handle
-        mates = self._through.get(through) or {}
+        mates = self._through.get(through) or self._tracker.stock.by_identity()
         mates[key] = handle
         self._through[through] = mates  # last: a finalizer may just have taken an empty one away
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from crawlo_otel_leaks.stock import PLAIN, Stock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -25,8 +27,8 @@ class Origins(Generic[H]):
     and whenever there are twice as many as the last time.
     """
 
-    def __init__(self, chores: list[Callable[[], None]]) -> None:
-        self.by_frame: dict[int, tuple[weakref.ref[Any], H]] = {}
+    def __init__(self, chores: list[Callable[[], None]], stock: Stock = PLAIN) -> None:
+        self.by_frame: dict[int, tuple[weakref.ref[Any], H]] = stock.by_identity()
         """By the identity of their frames."""
         self._most = FEW
         chores.append(self.tidy)

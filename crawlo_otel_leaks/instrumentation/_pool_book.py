@@ -34,8 +34,8 @@ class PoolBook(PoolFacts):
         self.tracker = running.tracker
         self.patience = running.settings.pool_wait
         self.pools = running.pools
-        self._handles: dict[int, ConnectionHandle] = {}
-        self._refs: dict[int, Ref] = {}
+        self._handles: dict[int, ConnectionHandle] = self.tracker.stock.by_identity()
+        self._refs: dict[int, Ref] = self.tracker.stock.by_identity()
         """One for each connection, however often it is taken out."""
         self._told_gone = self._gone  # one bound method for all of them
         self._swift: Any = None
@@ -252,5 +252,9 @@ class PoolBook(PoolFacts):
             pool.silent = self.silent()  # what emits may have been switched on since
             return None if alive is None else self.limits(alive)
 
-        pool = Pool(self.kind, self.name(thing), read, self.silent())
+        pool = self.new_pool(thing, read)
         return pool
+
+    def new_pool(self, thing: Any, read: Callable[[], Limits | None]) -> Pool:
+        """Return what is to stand for a pool of the library's, whose sizes `read` returns."""
+        return Pool(self.kind, self.name(thing), read, self.tracker.stock, self.silent())

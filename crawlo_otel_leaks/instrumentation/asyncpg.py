@@ -190,7 +190,7 @@ class AsyncpgPools(PostgresWatch):
         """Return the tracker's pool, by the library's queue: its pool takes no weak reference."""
         return self.pools.of(
             pool._queue,
-            lambda queue: Pool(self.kind, self.name(pool), _sizes(queue, pool.get_min_size()), self.silent()),
+            lambda queue: self.new_pool(pool, _sizes(queue, pool.get_min_size())),
         )
 
 

@@ -71,6 +71,7 @@ def _opener_in_c(tracker: Tracker, accelerator: Accelerator) -> Callable[..., An
         handle_type=FileHandle,
         kind=semconv.FILE,
         text=io.TextIOWrapper,
+        buffers=(io.BufferedReader, io.BufferedWriter, io.BufferedRandom),
         fileio=FileIO,
         close=FileIO.close,
         gone=gone,

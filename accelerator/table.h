@@ -1,0 +1,173 @@
+/* Objects by an address, in the order in which they came: what a dictionary by identity does, without a number for each key
+   and without a call. */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Entries up to which they are simply looked through, from the newest back. */
+#define FEW 8
+
+typedef struct {
+    PyObject_HEAD
+    int by_itself;       /* whether each is kept by its own address: `values` is `keys` then */
+    void **keys;         /* NULL: what was there is taken out */
+    PyObject **values;   /* owned */
+    Py_ssize_t first, end, size, count; /* the first one's place, that behind the last; room; how many there are */
+    uint32_t *index;     /* places, and one more; 0: free. NULL while there is room for few */
+    size_t mask;
+    uint64_t moves;      /* how often places have changed */
+} Table;
+
+static inline size_t home_of(const Table *self, void *key) {
+    size_t hash = ((size_t)key >> 4) * (size_t)0x9E3779B97F4A7C15u;
+    return (hash >> 20) & self->mask;
+}
+
+/* Where a key's place is told in the index, or would be. */
+static inline size_t told_at(const Table *self, void *key) {
+    size_t at = home_of(self, key);
+    while (self->index[at] && self->keys[self->index[at] - 1] != key) at = (at + 1) & self->mask;
+    return at;
+}
+
+/* The place of a key; -1 where it has none. */
+static inline Py_ssize_t table_place(const Table *self, void *key) {
+    if (self->index != NULL) return (Py_ssize_t)self->index[told_at(self, key)] - 1;
+    for (Py_ssize_t at = self->end; at-- > self->first;)
+        if (self->keys[at] == key) return at;
+    return -1;
+}
+
+/* Borrowed; NULL where there is none. */
+static inline PyObject *table_get(const Table *self, void *key) {
+    Py_ssize_t place = table_place(self, key);
+    return place < 0 ? NULL : self->values[place];
+}
+
+static void index_all(Table *self) {
+    memset(self->index, 0, (self->mask + 1) * sizeof(uint32_t));
+    for (Py_ssize_t at = 0; at < self->end; at++) {
+        size_t to = home_of(self, self->keys[at]);
+        while (self->index[to]) to = (to + 1) & self->mask;
+        self->index[to] = (uint32_t)at + 1;
+    }
+}
+
+static void move_to(Table *self, void **keys, PyObject **values) {
+    Py_ssize_t to = 0;
+    for (Py_ssize_t at = self->first; at < self->end; at++) {
+        if (self->keys[at] == NULL) continue;
+        values[to] = self->values[at];
+        keys[to++] = self->keys[at];
+    }
+    if (!self->by_itself) PyMem_Free(self->values);
+    PyMem_Free(self->keys);
+    self->keys = keys;
+    self->values = values;
+    self->first = 0;
+    self->end = to;
+    self->moves++;
+}
+
+/* Have room for so many, with no gaps between; -1, and all as it was, where memory is out. */
+static int resize(Table *self, Py_ssize_t size) {
+    size_t places = 16;
+    while (places < 2 * (size_t)size) places *= 2;
+    void **keys = PyMem_Malloc(size * sizeof(void *));
+    PyObject **values = self->by_itself || keys == NULL ? (PyObject **)keys : PyMem_Malloc(size * sizeof(PyObject *));
+    uint32_t *index = size > FEW ? PyMem_Malloc(places * sizeof(uint32_t)) : NULL;
+    if (keys == NULL || values == NULL || (index == NULL && size > FEW) || size >= INT32_MAX) {
+        if (!self->by_itself) PyMem_Free(values);
+        PyMem_Free(keys);
+        PyMem_Free(index);
+        return -1;
+    }
+    move_to(self, keys, values);
+    PyMem_Free(self->index);
+    self->index = index;
+    self->mask = places - 1;
+    self->size = size;
+    if (index != NULL) index_all(self);
+    return 0;
+}
+
+/* Keep a value by a key: both references are the caller's still, and an older value's too, through `before`.
+   -1 with an exception. */
+static inline int table_exchange(Table *self, void *key, PyObject *value, PyObject **before) {
+    Py_ssize_t place = table_place(self, key);
+    *before = NULL;
+    if (place >= 0) {
+        *before = self->values[place];
+        self->values[place] = Py_NewRef(value);
+        return 0;
+    }
+    if (self->end == self->size && resize(self, self->count < FEW ? FEW : 2 * self->count) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (self->index != NULL) self->index[told_at(self, key)] = (uint32_t)self->end + 1;
+    self->values[self->end] = Py_NewRef(value);
+    self->keys[self->end++] = key;
+    self->count++;
+    return 0;
+}
+
+/* The same; what was there is let go of. */
+static inline int table_put(Table *self, void *key, PyObject *value) {
+    PyObject *before;
+    int done = table_exchange(self, key, value, &before);
+    Py_XDECREF(before);
+    return done;
+}
+
+/* Close the gap that a free place in the index makes for those that were put behind it. */
+static void close_gap(Table *self, size_t gap) {
+    for (size_t at = (gap + 1) & self->mask; self->index[at]; at = (at + 1) & self->mask) {
+        size_t home = home_of(self, self->keys[self->index[at] - 1]);
+        if (((at - home) & self->mask) < ((at - gap) & self->mask)) continue;
+        self->index[gap] = self->index[at];
+        gap = at;
+    }
+    self->index[gap] = 0;
+}
+
+/* Take a value out: the caller's reference, NULL where there is none. */
+static inline PyObject *table_pop(Table *self, void *key) {
+    Py_ssize_t place = table_place(self, key);
+    if (place < 0) return NULL;
+    if (self->index != NULL) {
+        size_t gap = told_at(self, key);
+        close_gap(self, gap);
+    }
+    PyObject *value = self->values[place];
+    self->values[place] = NULL;
+    self->keys[place] = NULL;
+    self->count--;
+    if (self->count == 0) {
+        self->first = self->end = 0;
+    } else {
+        while (self->keys[self->end - 1] == NULL) self->end--;
+        while (self->keys[self->first] == NULL) self->first++;
+    }
+    if (self->size > 64 && self->count < self->size / 8) (void)resize(self, 2 * self->count + FEW); /* a burst is over */
+    return value;
+}
+
+/* Let go of all: what that runs may come back here, and finds nothing. */
+static int table_clear(Table *self) {
+    Table before = *self;
+    self->keys = NULL;
+    self->values = NULL;
+    self->index = NULL;
+    self->first = self->end = self->size = self->count = 0;
+    self->moves++;
+    for (Py_ssize_t at = before.first; at < before.end; at++) Py_XDECREF(before.values[at]);
+    if (!before.by_itself) PyMem_Free(before.values);
+    PyMem_Free(before.keys);
+    PyMem_Free(before.index);
+    return 0;
+}
+#endif
