@@ -185,9 +185,14 @@ static PyObject *closer_call(PyObject *callable, PyObject *const *args, size_t f
     return result;
 }
 
+/* One that nobody has any more is kept for the next file, and nothing in it. */
+static Closer *spare_closer;
+
 static PyObject *new_closer(Files *self, PyObject *handle) {
-    Closer *closer = PyObject_GC_New(Closer, &Closer_Type);
-    if (closer == NULL) return NULL;
+    Closer *closer = spare_closer;
+    spare_closer = NULL;
+    if (closer != NULL) (void)PyObject_Init((PyObject *)closer, &Closer_Type);
+    else if ((closer = PyObject_GC_New(Closer, &Closer_Type)) == NULL) return NULL;
     closer->vectorcall = closer_call;
     closer->files = (Files *)Py_NewRef(self);
     closer->handle = Py_NewRef(handle);
@@ -206,7 +211,8 @@ static void closer_dealloc(Closer *self) {
     PyObject_GC_UnTrack(self);
     Py_DECREF(self->files);
     Py_DECREF(self->handle);
-    PyObject_GC_Del(self);
+    if (spare_closer != NULL) PyObject_GC_Del(self);
+    else spare_closer = self;
 }
 
 static PyTypeObject Closer_Type = {

@@ -9,8 +9,9 @@
 enum { NOTHING, VARIABLE, VARIABLE_AND_SLOT };
 
 static const struct { const char *name; vectorcallfunc call; int needs; } lending_roles[] = {
-    {"take", take_call, NOTHING},  {"give_back", give_back_call, NOTHING},   {"use", use_call, NOTHING},
-    {"ask", ask_call, VARIABLE},   {"wait", wait_call, VARIABLE_AND_SLOT},   {"hold", hold_call, VARIABLE_AND_SLOT},
+    {"take", take_call, NOTHING},  {"give_back", give_back_call, NOTHING},   {"end", end_call, NOTHING},
+    {"use", use_call, NOTHING},    {"ask", ask_call, VARIABLE},              {"wait", wait_call, VARIABLE_AND_SLOT},
+    {"hold", hold_call, VARIABLE_AND_SLOT},
     {NULL},
 };
 
@@ -18,7 +19,7 @@ static vectorcallfunc role_of_lending(Taking *self, const char *name, PyObject *
     int has = !PyContextVar_CheckExact(detail) ? NOTHING : self->handle_waits < 0 ? VARIABLE : VARIABLE_AND_SLOT;
     for (int at = 0; lending_roles[at].name != NULL; at++)
         if (strcmp(lending_roles[at].name, name) == 0 && lending_roles[at].needs <= has) return lending_roles[at].call;
-    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, use, or ask, wait or hold with a ContextVar expected", name, detail);
+    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, end, use, or ask, wait or hold with a ContextVar expected", name, detail);
     return NULL;
 }
 

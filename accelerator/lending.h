@@ -9,7 +9,7 @@ typedef struct {
     Stand stand;
     Taking *taking;
     PyObject *python; /* stands for the same in Python, for what is not plain */
-    PyObject *detail; /* give_back: the attribute that has the connection, or None; ask, wait, hold: a ContextVar */
+    PyObject *detail; /* give_back, end: the attribute that has the connection, or None; ask, wait, hold: a ContextVar */
 } Lending;
 
 /* Whether it is to note anything, rather than that all goes straight through; a method has whom it is called of. */
@@ -84,6 +84,19 @@ static PyObject *give_back_call(PyObject *callable, PyObject *const *args, size_
         PyObject *connection = given_back(self, args, PyVectorcall_NARGS(flags), keywords);
         PyObject *done = connection == NULL ? taking_failed(self->taking, "release") : taking_gave_back(self->taking, connection);
         Py_XDECREF(connection);
+        if (done == NULL) return NULL;
+        Py_DECREF(done);
+    }
+    return straight(self, args, flags, keywords);
+}
+
+/* As give_back, where what has the connection is told too, and Python decides where it is not plain. */
+static PyObject *end_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Lending *self = (Lending *)callable;
+    if (is_noting(self, flags)) {
+        PyObject *told[] = {given_back(self, args, PyVectorcall_NARGS(flags), keywords), args[0]};
+        PyObject *done = told[0] == NULL ? taking_failed(self->taking, "release") : taking_ended(self->taking, told, 2);
+        Py_XDECREF(told[0]);
         if (done == NULL) return NULL;
         Py_DECREF(done);
     }

@@ -84,7 +84,8 @@ def test_a_listener_of_the_program_may_refuse_a_checkout(rig, server):
 
 def test_uninstrumented_it_is_as_before(rig):
     def state():
-        return pool.Pool.connect, pool.SingletonThreadPool.connect, sqlalchemy.engine.Engine.__init__
+        checkin = pool._ConnectionRecord.checkin
+        return checkin, pool.Pool.connect, pool.SingletonThreadPool.connect, sqlalchemy.engine.Engine.__init__
 
     before, instrumentor = state(), SqlAlchemyInstrumentor()
     instrumentor.instrument()
@@ -94,9 +95,9 @@ def test_uninstrumented_it_is_as_before(rig):
     kept, dispatch = engine.connect(), engine.pool.dispatch
     watch = instrumentor._watch
     instrumentor.uninstrument()
-    assert (all(map(operator.is_, state(), before)), len(listened), rig.held) == (True, 5, [])
+    assert (all(map(operator.is_, state(), before)), len(listened), rig.held) == (True, 4, [])
     assert not any(event.contains(pool.Pool, name, listener) for name, listener in watch.listeners())
-    assert not dispatch.checkin
+    assert not dispatch.detach
     kept.close()
     with engine.connect():
         assert rig.held == []

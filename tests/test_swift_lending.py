@@ -231,3 +231,22 @@ def test_a_way_that_there_is_not_is_refused(role, detail):
     watch = made(in_c=True).watch
     with pytest.raises(ValueError, match=role):
         watch.way(role, acquiring(watch), detail)(Pool.take, [True])
+
+
+@pytest.mark.parametrize(("detail", "errors"), [("out", 0), ("missing", 1)])
+def test_an_end_that_is_not_plain_is_for_python_and_one_that_cannot_be_told_is_our_failure(monkeypatch, detail, errors):
+    parts, told = made(in_c=True), []
+    parts.watch.quicken("got", ended=lambda *things: told.append(things))
+    parts.stand(monkeypatch, Pool, "take", parts.watch.way("take", acquiring(parts.watch)))
+    parts.stand(monkeypatch, Pool, "put_back", parts.watch.way("end", lambda own, live: own, detail))
+    pool = Pool()
+    for _ in range(2):
+        connection = pool.take()
+        assert (pool.put_back(), told, parts.tracker.errors) == ("given back", [], errors)
+        assert len(parts.held()) == errors
+        if errors:
+            return
+    assert pool.put_back() == "given back"
+    assert told == [(connection, pool)]
+    parts.live.clear()
+    assert (pool.put_back(), len(told)) == ("given back", 1)

@@ -40,7 +40,7 @@ class PooledHandle(ConnectionHandle):
 
 
 class EngineWatch(PoolWatch):
-    """Pools of engines. The library's events tell every end; who waits, and who got what, only a wrapper can.
+    """Pools of engines. The library's events tell every end but the plain one; that, and who waits for what, wrappers do.
 
     Handles go by the identity of the driver's connection, which is what every event names.
     """
@@ -126,6 +126,16 @@ class EngineWatch(PoolWatch):
 
         return connect
 
+    def taken_back(self, original: Any, live: list[bool]) -> Any:
+        """Return what stands for what takes a connection back: the library's event for it costs more than that."""
+
+        def checkin(record: Any, *args: Any, **kwargs: Any) -> Any:
+            if live:
+                self.safely("checkin", lambda: self.ended(record.dbapi_connection, record))
+            return original(record, *args, **kwargs)
+
+        return checkin
+
     def made(self, wrapped: Any, engine: Any, args: Any, kwargs: Any) -> Any:
         """Stand in front of an engine's `__init__`: its URL names its pools."""
         wrapped(*args, **kwargs)
@@ -148,7 +158,6 @@ class EngineWatch(PoolWatch):
     def listeners(self) -> list[tuple[str, Any]]:
         """Return the table of pool events."""
         return [
-            ("checkin", self.ended),
             ("invalidate", self.ended),
             ("close_detached", self.ended),
             ("detach", self.detached),
@@ -274,8 +283,10 @@ class SqlAlchemyInstrumentor(Instrumentor):
 
         wrapt.register_post_import_hook(hook, "sqlalchemy")
         connect = watch.way("take", watch.connect)
+        checkin = watch.way("end", watch.taken_back, "dbapi_connection")
         return [
             Point("sqlalchemy", "engine.Engine.__init__", watch.made, optional=True),
+            Point("sqlalchemy", "pool._ConnectionRecord.checkin", checkin, "pool", direct=True),
             Point("sqlalchemy", "pool.SingletonThreadPool.connect", connect, "pool", direct=True),
             Point("sqlalchemy", "pool.Pool.connect", connect, "pool", direct=True),
         ]
