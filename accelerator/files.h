@@ -10,12 +10,6 @@
 /* Types of buffers. */
 #define BUFFERS 3
 
-/* Where objects of just this type have what is below them; -1: only the attribute tells. */
-typedef struct {
-    PyTypeObject *type;
-    Py_ssize_t offset;
-} Inside;
-
 typedef struct {
     PyObject_HEAD
 #define PART(name) PyObject *name;
@@ -99,11 +93,10 @@ static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffe
     return done;
 }
 
-/* What is below a file, the caller's reference; its attribute tells where it is not known to lie in memory. */
+/* What is below a file, the caller's reference. */
 static PyObject *below(const Inside *known, int count, PyObject *file, PyObject *name) {
     while (count && known[count - 1].type != Py_TYPE(file)) count--;
-    PyObject *found = count && known[count - 1].offset >= 0 ? get(file, known[count - 1].offset) : NULL;
-    return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(file, name);
+    return count ? attribute_in(known[count - 1].offset, file, name) : PyObject_GetAttr(file, name);
 }
 
 /* The FileIO below a file that closes its descriptor itself; NULL, perhaps with an exception, for any other. */

@@ -132,9 +132,9 @@ static int note_site(Swift *self, PyObject *handle, PyObject *frame) {
     return 0;
 }
 
-/* As Tracker.locate, in the running frame where none is given: 1 located, 0 ignored, -1 with an exception. */
+/* As Tracker.locate of what is a handle, in the running frame where none is given: 1 located, 0 ignored, -1 with an
+   exception. */
 static int located(Swift *self, PyObject *handle, PyObject *frame) {
-    if (!is_handle(self, handle)) return -1;
     if (frame == Py_None) return ignore(self);
     if (frame != NULL && !PyFrame_Check(frame)) {
         PyErr_Format(PyExc_TypeError, "%s found, a frame, or None, expected", Py_TYPE(frame)->tp_name);
@@ -158,12 +158,12 @@ static PyObject *now_of(Swift *self) {
     return now;
 }
 
+static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
+
 static int brief_of(Swift *self, double *brief) {
-    *brief = PyFloat_AsDouble(self->brief);
+    *brief = seconds(self->brief);
     return *brief == -1 && PyErr_Occurred() ? -1 : 0;
 }
-
-static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
 
 static void forget_rack(Rack *rack) {
     Py_CLEAR(rack->kind);
@@ -243,7 +243,11 @@ static int gave_back_briefly(Swift *self, PyObject *handle) {
     PyObject *young = rack->young, *brief_ones = rack->brief, *now = now_of(self);
     if (now == NULL) return -1;
     double brief = 0, duration = seconds(now) - seconds(acquired_at);
-    int done = brief_of(self, &brief) < 0 || PyErr_Occurred() ? -1 : duration < brief ? unshelve(young, handle) : 0;
+    if (brief_of(self, &brief) < 0 || (!(PyFloat_CheckExact(now) && PyFloat_CheckExact(acquired_at)) && PyErr_Occurred())) {
+        Py_DECREF(now);
+        return -1;
+    }
+    int done = duration < brief ? unshelve(young, handle) : 0;
     if (done <= 0) {
         Py_DECREF(now);
         return done;
@@ -252,9 +256,8 @@ static int gave_back_briefly(Swift *self, PyObject *handle) {
     return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, duration) < 0 ? -1 : 1;
 }
 
-/* As Tracker.release, which does what is left. */
+/* As Tracker.release of what is a handle; Python does what is left. */
 static int gave_back(Swift *self, PyObject *handle) {
-    if (!is_handle(self, handle)) return -1;
     int done = gave_back_briefly(self, handle);
     if (done) return done;
     PyObject *rest = PyObject_CallOneArg(self->release, handle);

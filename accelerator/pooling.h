@@ -26,6 +26,7 @@ typedef struct {
 #define SLOT(name) Py_ssize_t pool_##name;
     POOL_SLOTS(SLOT)
 #undef SLOT
+    Inside inside_of; /* where connections of the last one's type have what they are known by */
     PyObject *latest; /* the handle that was used last, or NULL */
     Py_ssize_t ref_key, handle_uses, handle_waits; /* the last two: -1 where its handles have none */
 } Taking;
@@ -35,7 +36,7 @@ static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }
 static PyObject *taking_failed(Taking *self, const char *where) { return tell(self->failed, where); }
 
 static inline int is_connections(Taking *self, PyObject *thing) {
-    if (PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;
+    if (Py_IS_TYPE(thing, Py_TYPE(self->template)) || PyObject_TypeCheck(thing, (PyTypeObject *)self->handle_type)) return 1;
     PyErr_Format(PyExc_TypeError, "%s found, the handle of a connection expected", Py_TYPE(thing)->tp_name);
     return 0;
 }
@@ -162,7 +163,7 @@ static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, v
 /* 1 done, 0 where it is for PoolBook to say what that means, -1 with an exception. */
 static int got_plainly(Taking *self, PyObject *handle, PyObject *connection) {
     if (PyDict_GET_SIZE(self->aside)) return 0;
-    PyObject *inner = by(connection, self->inside);
+    PyObject *inner = self->inside == Py_None ? Py_NewRef(connection) : attribute_of(&self->inside_of, connection, self->inside);
     if (inner == NULL) return -1;
     int known = self->inside != Py_None && indexed(self->handles, inner) != NULL;
     int done = known ? 0 : waits_no_more(self, handle, connection, inner) < 0 ? -1 : 1;

@@ -30,6 +30,29 @@ static inline PyObject **place_of(PyObject *object, Py_ssize_t offset) {
 /* Borrowed; NULL where the slot was never filled. */
 static inline PyObject *get(PyObject *object, Py_ssize_t offset) { return *place_of(object, offset); }
 
+/* Where objects of just this type have an attribute; -1: it does not lie in memory. */
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t offset;
+} Inside;
+
+/* An attribute, the caller's reference, that may lie in memory at an offset. */
+static inline PyObject *attribute_in(Py_ssize_t offset, PyObject *thing, PyObject *name) {
+    PyObject *found = offset < 0 ? NULL : get(thing, offset);
+    return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(thing, name);
+}
+
+/* The same of an object whose type, which is kept, is looked at when it is not that of the last one. */
+static PyObject *attribute_of(Inside *known, PyObject *thing, PyObject *name) {
+    if (known->type != Py_TYPE(thing)) {
+        PyTypeObject *before = known->type;
+        *known = (Inside){(PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(thing)), member(Py_TYPE(thing), PyUnicode_AsUTF8(name))};
+        PyErr_Clear(); /* there is no such name in the class: then each object has it, or not */
+        Py_XDECREF(before);
+    }
+    return attribute_in(known->offset, thing, name);
+}
+
 /* Takes the reference. */
 static inline void put(PyObject *object, Py_ssize_t offset, PyObject *value) {
     PyObject **place = place_of(object, offset);

@@ -12,13 +12,13 @@
 #include "asked.h"
 
 static PyObject *swift_locate(Swift *self, PyObject *const *args, Py_ssize_t count) {
-    if (!arguments(self, "locate", count, 2)) return NULL;
+    if (!arguments(self, "locate", count, 2) || !is_handle(self, args[0])) return NULL;
     int done = located(self, args[0], args[1]);
     return done < 0 ? NULL : Py_NewRef(done ? args[0] : Py_None);
 }
 
 static PyObject *swift_acquire(Swift *self, PyObject *const *args, Py_ssize_t count) {
-    if (!arguments(self, "acquire", count, 2)) return NULL;
+    if (!arguments(self, "acquire", count, 2) || !is_handle(self, args[0])) return NULL;
     int done = located(self, args[0], args[1]);
     if (done < 0 || (done && held(self, args[0]) < 0)) return NULL;
     return Py_NewRef(done ? args[0] : Py_None);
@@ -34,7 +34,7 @@ static PyObject *swift_enter(Swift *self, PyObject *const *args, Py_ssize_t coun
 }
 
 static PyObject *swift_release(Swift *self, PyObject *handle) {
-    return !whole(self) || gave_back(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
+    return !whole(self) || !is_handle(self, handle) || gave_back(self, handle) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *swift_forget(Swift *self, PyObject *Py_UNUSED(none)) {

@@ -184,7 +184,10 @@ static int taking_fill(Taking *self, PyObject *parts) {
         PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
         return -1;
     }
-    return is_connections(self, self->template) && is_plain_type(Py_TYPE(self->template)) ? taking_slots(self) : -1;
+    PyTypeObject *type = Py_TYPE(self->template), *of_all = (PyTypeObject *)swift_of(self)->handle_type;
+    if (!PyType_IsSubtype(type, (PyTypeObject *)self->handle_type) || !PyType_IsSubtype((PyTypeObject *)self->handle_type, of_all))
+        return PyErr_Format(PyExc_TypeError, "%s found, the handle of a connection expected", type->tp_name), -1;
+    return is_plain_type(type) ? taking_slots(self) : -1;
 }
 
 static int taking_traverse(Taking *self, visitproc visit, void *arg) {
@@ -192,6 +195,7 @@ static int taking_traverse(Taking *self, visitproc visit, void *arg) {
     TAKING_PARTS(PART)
 #undef PART
     Py_VISIT(self->latest);
+    Py_VISIT(self->inside_of.type);
     return 0;
 }
 
@@ -201,6 +205,7 @@ static int taking_clear(Taking *self) {
     TAKING_PARTS(PART)
 #undef PART
     Py_CLEAR(self->latest);
+    Py_CLEAR(self->inside_of.type);
     return 0;
 }
 

@@ -41,7 +41,7 @@ class Row(NamedTuple):
 ROWS: Final = (
     Row("open + read + close", 1.10, "files", lambda: works.files(5000), 61),
     Row("open + read + close, level full", 1.35, "files", lambda: works.files(5000), 61, "full", alone=True),
-    Row("SQLAlchemy checkout + checkin", 1.15, "sqlalchemy", lambda: pools.sqlalchemy_checkouts(5000), 61),
+    Row("SQLAlchemy checkout + checkin", 1.15, "sqlalchemy", lambda: pools.sqlalchemy_checkouts(10_000), 61),
     Row("redis GET", 1.03, "redis", lambda: pools.redis_gets(1000), 61),
     Row("redis GET, asyncio", 1.03, "redis", lambda: pools.AsyncRedisGets(1000), 61),
     Row("asyncpg acquire + SELECT 1 + release", 1.03, "asyncpg", lambda: pools.AsyncpgSelects(500), 61),
