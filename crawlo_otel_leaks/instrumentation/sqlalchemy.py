@@ -40,7 +40,7 @@ class PooledHandle(ConnectionHandle):
 
 
 class EngineWatch(PoolWatch):
-    """Pools of engines. The library's events tell every end but the plain one; that, and who waits for what, wrappers do.
+    """Pools of engines. Events tell every end but the plain one; that, and who waits for what, wrappers tell.
 
     Handles go by the identity of the driver's connection, which is what every event names.
     """
