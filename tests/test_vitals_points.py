@@ -36,7 +36,8 @@ def test_connections_that_the_program_holds_are_counted_by_kind(rig):
     shelves = rig.runtime.tracker.young
     held = [(semconv.DB_CONNECTION, 2), (semconv.REDIS_CONNECTION, 3)]
     for kind, count in held:
-        shelves[kind].update({Handle(kind): None for _ in range(count)})
+        for _ in range(count):
+            shelves[kind][Handle(kind)] = None
     rig.runtime.vitals.look(rig.clock.now, last=True)
     point = rig.runtime.vitals.series.recent[-1]
     assert (point.db_connections, point.redis_connections) == (2, 3)
