@@ -78,7 +78,7 @@ static void forget_codes(Asking *self) {
 static int origin_of(Asking *self, Step *step, PyObject **origin) {
     if (step == NULL || !is_noted(self, code_of(step))) return 0;
     PyObject *pair = indexed(self->asked, step);
-    if (pair == NULL || !PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) return PyErr_Occurred() ? -1 : 0;
+    if (pair == NULL || !PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) return 0;
     *origin = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
     PyObject *coroutine = referred(PyTuple_GET_ITEM(pair, 0));
     int same = coroutine != NULL && step_of(coroutine) == step;
@@ -117,8 +117,7 @@ static int used_now(Asking *self, PyObject *handle) {
 
 static int session_used(Asking *self, PyObject *session) {
     PyObject *handle = indexed(self->open, session);
-    if (handle == NULL) return PyErr_Occurred() ? -1 : 0;
-    if ((PyObject *)Py_TYPE(handle) != self->session_type) return 0;
+    if (handle == NULL || (PyObject *)Py_TYPE(handle) != self->session_type) return 0;
     Py_INCREF(handle);
     int done = count_up(handle, self->session_requests) < 0 ? -1 : used_now(self, handle);
     Py_DECREF(handle);

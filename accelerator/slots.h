@@ -5,19 +5,22 @@
 #include <Python.h>
 #include <structmember.h>
 
-/* The offset of what is an object in memory too; -1 where it is none, or with an exception where there is no such name. */
-static Py_ssize_t member(PyTypeObject *type, const char *name) {
+/* The offset of what is an object in memory too, of a member of one type or the other; -1 where it is none, or with an
+   exception where there is no such name. */
+static Py_ssize_t member_of(PyTypeObject *type, const char *name, int one, int other) {
     PyObject *found = PyObject_GetAttrString((PyObject *)type, name);
     if (found == NULL) return -1;
     PyMemberDef *here = Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
-    Py_ssize_t offset = here != NULL && (here->type == T_OBJECT_EX || here->type == T_OBJECT) ? here->offset : -1;
+    Py_ssize_t offset = here != NULL && (here->type == one || here->type == other) ? here->offset : -1;
     Py_DECREF(found);
     return offset;
 }
 
+static Py_ssize_t member(PyTypeObject *type, const char *name) { return member_of(type, name, T_OBJECT_EX, T_OBJECT); }
+
 /* The offset of a slot; -1 with an exception where the class has no such slot. */
 static Py_ssize_t slot(PyTypeObject *type, const char *name) {
-    Py_ssize_t offset = member(type, name);
+    Py_ssize_t offset = member_of(type, name, T_OBJECT_EX, T_OBJECT_EX);
     if (offset < 0 && PyErr_Occurred()) return -1;
     if (offset < 0) PyErr_Format(PyExc_TypeError, "%s.%s is no slot, as was expected", type->tp_name, name);
     return offset;

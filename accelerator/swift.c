@@ -188,8 +188,8 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
-    if (make_names() < 0 || PyType_Ready(&Walk_Type) < 0 || PyType_Ready(&Batch_Type) < 0 || PyType_Ready(&Closer_Type) < 0 || PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 ||
-        PyType_Ready(&Lending_Type) < 0) return NULL;
+    if (make_names() < 0 || PyType_Ready(&Walk_Type) < 0 || PyType_Ready(&Batch_Type) < 0 || PyType_Ready(&Closer_Type) < 0 ||
+        PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 || PyType_Ready(&Lending_Type) < 0) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Shelf_Type) < 0 || PyModule_AddType(module, &Index_Type) < 0 ||

@@ -94,14 +94,13 @@ static int resize(Table *self, Py_ssize_t size) {
     return 0;
 }
 
-/* Keep a value by a key: both references are the caller's still, and an older value's too, through `before`.
-   -1 with an exception. */
-static inline int table_exchange(Table *self, void *key, PyObject *value, PyObject **before) {
+/* Keep a value by a key; what was there is let go of. -1 with an exception. */
+static inline int table_put(Table *self, void *key, PyObject *value) {
     Py_ssize_t place = table_place(self, key);
-    *before = NULL;
     if (place >= 0) {
-        *before = self->values[place];
+        PyObject *before = self->values[place];
         self->values[place] = Py_NewRef(value);
+        Py_DECREF(before);
         return 0;
     }
     if (self->end == self->size && resize(self, self->count < FEW ? FEW : 2 * self->count) < 0) {
@@ -113,14 +112,6 @@ static inline int table_exchange(Table *self, void *key, PyObject *value, PyObje
     self->keys[self->end++] = key;
     self->count++;
     return 0;
-}
-
-/* The same; what was there is let go of. */
-static inline int table_put(Table *self, void *key, PyObject *value) {
-    PyObject *before;
-    int done = table_exchange(self, key, value, &before);
-    Py_XDECREF(before);
-    return done;
 }
 
 /* Close the gap that a free place in the index makes for those that were put behind it. */
@@ -136,12 +127,10 @@ static void close_gap(Table *self, size_t gap) {
 
 /* Take a value out: the caller's reference, NULL where there is none. */
 static inline PyObject *table_pop(Table *self, void *key) {
-    Py_ssize_t place = table_place(self, key);
+    size_t gap = self->index == NULL ? 0 : told_at(self, key);
+    Py_ssize_t place = self->index == NULL ? table_place(self, key) : (Py_ssize_t)self->index[gap] - 1;
     if (place < 0) return NULL;
-    if (self->index != NULL) {
-        size_t gap = told_at(self, key);
-        close_gap(self, gap);
-    }
+    if (self->index != NULL) close_gap(self, gap);
     PyObject *value = self->values[place];
     self->values[place] = NULL;
     self->keys[place] = NULL;

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Durations that were taken together; at least one."""
+    """Durations that were taken together; their sums need at least one."""
 
     def __init__(self, values: Iterable[float]) -> None:
         self._values = list(values)
