@@ -5,14 +5,13 @@
 #include "connecting.h"
 #include "stand.h"
 
-typedef int (*Note)(Asking *, PyObject *thing, PyObject *result);
+typedef int (*Note)(Asking *, PyObject *const *args, Py_ssize_t count, PyObject *result);
 
 static const struct Role { const char *name, *where; Note before, after; } roles[] = {
     {"ask", "request", NULL, note_request},
     {"take", "connection", NULL, note_slot},
     {"give_back", "release", note_return, NULL},
     {"drop", "finalizer", note_dropped, NULL},
-    {"drop_response", "finalizer", note_response_dropped, NULL},
     {NULL},
 };
 
@@ -23,9 +22,9 @@ typedef struct {
 } Way;
 
 /* A failure of ours is told, and is none of the host's; -1 with an exception that ends the program. */
-static int safely(Way *self, Note note, PyObject *thing, PyObject *result) {
+static int safely(Way *self, Note note, PyObject *const *args, Py_ssize_t count, PyObject *result) {
     if (self->asking->failed == NULL) return 0; /* it is being collected */
-    if (note(self->asking, thing, result) >= 0) return 0;
+    if (note(self->asking, args, count, result) >= 0) return 0;
     PyObject *told = tell(self->asking->failed, self->role->where);
     Py_XDECREF(told);
     return told == NULL ? -1 : 0;
@@ -33,10 +32,11 @@ static int safely(Way *self, Note note, PyObject *thing, PyObject *result) {
 
 static PyObject *way_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Way *self = (Way *)callable;
-    int live = PyList_GET_SIZE(self->stand.live) && PyVectorcall_NARGS(flags);
-    if (live && self->role->before != NULL && safely(self, self->role->before, args[0], NULL) < 0) return NULL;
+    Py_ssize_t count = PyVectorcall_NARGS(flags);
+    int live = PyList_GET_SIZE(self->stand.live) && count;
+    if (live && self->role->before != NULL && safely(self, self->role->before, args, count, NULL) < 0) return NULL;
     PyObject *result = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
-    if (live && result != NULL && self->role->after != NULL && safely(self, self->role->after, args[0], result) < 0) Py_CLEAR(result);
+    if (live && result != NULL && self->role->after != NULL && safely(self, self->role->after, args, count, result) < 0) Py_CLEAR(result);
     return result;
 }
 
@@ -58,7 +58,7 @@ static const struct Role *role_named(const char *name) {
     const struct Role *role = roles;
     while (role->name != NULL && strcmp(role->name, name) != 0) role++;
     if (role->name != NULL) return role;
-    PyErr_Format(PyExc_ValueError, "%s found, ask, take, give_back, drop or drop_response expected", name);
+    PyErr_Format(PyExc_ValueError, "%s found, ask, take, give_back or drop expected", name);
     return NULL;
 }
 
@@ -94,7 +94,7 @@ static int asking_fill(Asking *self, PyObject *parts) {
     ASKING_PARTS(PART)
 #undef PART
     if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !is_index(self->asked) || !is_index(self->open) ||
-        !is_index(self->through) || !PyType_Check(self->session_type) || !PyUnicode_Check(self->tunnel)) {
+        !PyType_Check(self->session_type) || !PyUnicode_Check(self->tunnel) || !PyUnicode_Check(self->finalizer)) {
         PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
         return -1;
     }
@@ -105,6 +105,9 @@ static int asking_traverse(Asking *self, visitproc visit, void *arg) {
 #define PART(name) Py_VISIT(self->name);
     ASKING_PARTS(PART)
 #undef PART
+    Py_VISIT(self->ssl.type);
+    Py_VISIT(self->host.type);
+    Py_VISIT(self->port.type);
     for (int at = 0; at < CODES; at++) Py_VISIT(self->codes[at]);
     return 0;
 }
@@ -116,6 +119,9 @@ static int asking_clear(Asking *self) {
 #undef PART
     forget_last(&self->last);
     forget_codes(self);
+    Py_CLEAR(self->ssl.type);
+    Py_CLEAR(self->host.type);
+    Py_CLEAR(self->port.type);
     return 0;
 }
 

@@ -6,13 +6,14 @@
 #include "using.h"
 
 /* What is kept, by the name it is given under. `asked`: the coroutines under way, by where they execute, as pairs of a
-   weak reference and the handle that was located where each was asked for; `open`, `through`: as `_Client` has them;
-   `none`: a reference to nothing; `tunnel`: the function that has a Connection for itself alone. */
+   weak reference and the handle that was located where each was asked for; `open`: as `_Client` has it;
+   `none`: a reference to nothing; `tunnel`: the function that has a Connection for itself alone; `finalizer`: what those
+   are called that give a connection back without a word. */
 #define ASKING_PARTS(PART) \
-    PART(swift) PART(template) PART(session_type) PART(asked) PART(open) PART(through) PART(none) PART(tunnel) \
-    PART(use) PART(abandon) PART(failed)
+    PART(swift) PART(template) PART(session_type) PART(asked) PART(open) PART(none) PART(tunnel) \
+    PART(finalizer) PART(use) PART(abandon) PART(failed)
 
-#define ASKING_SLOTS(SLOT) SLOT(connector) SLOT(loop) SLOT(ref) SLOT(websocket)
+#define ASKING_SLOTS(SLOT) SLOT(through) SLOT(loop) SLOT(ref) SLOT(websocket)
 
 /* Functions of aiohttp's whose coroutines are noted: a request's and a websocket's, and what others wrap them in. */
 #define CODES 4
@@ -33,6 +34,7 @@ typedef struct {
 #undef SLOT
     Py_ssize_t session_requests;
     Last last;
+    Inside ssl, host, port; /* where the keys of connections have them */
     PyObject *codes[CODES]; /* which all that was noted executes, unless there were more */
     int code_count;
 } Asking;
@@ -105,33 +107,35 @@ static int remembered(Asking *self, PyObject *request, PyObject *origin) {
     return done;
 }
 
-/* As Tracker.use. */
-static int used_now(Asking *self, PyObject *handle) {
+/* As Tracker.use; `located` is what was located just now, or NULL. */
+static int used_now(Asking *self, PyObject *handle, PyObject *located) {
     if (get(handle, swift_behind(self)->handle_shared) == Py_True) return 0;
-    int plain = is_owners(swift_behind(self), handle);
+    int plain = located == NULL ? 0 : is_mates(swift_behind(self), handle, located);
+    if (plain == 0) plain = is_owners(swift_behind(self), handle);
     if (plain) return plain < 0 ? -1 : 0;
     PyObject *told = PyObject_CallOneArg(self->use, handle);
     Py_XDECREF(told);
     return told == NULL ? -1 : 0;
 }
 
-static int session_used(Asking *self, PyObject *session) {
+static int session_used(Asking *self, PyObject *session, PyObject *located) {
     PyObject *handle = indexed(self->open, session);
     if (handle == NULL || (PyObject *)Py_TYPE(handle) != self->session_type) return 0;
     Py_INCREF(handle);
-    int done = count_up(handle, self->session_requests) < 0 ? -1 : used_now(self, handle);
+    int done = count_up(handle, self->session_requests) < 0 ? -1 : used_now(self, handle, located);
     Py_DECREF(handle);
     return done;
 }
 
 /* As _Client._note_request: a websocket's own request, two calls below it, was asked for where the websocket was. */
-static int note_request(Asking *self, PyObject *session, PyObject *request) {
+static int note_request(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count), PyObject *request) {
     Step *asker = running();
     PyObject *origin = NULL;
-    int done = origin_of(self, asker == NULL ? NULL : back(asker), &origin);
+    int done = origin_of(self, asker == NULL ? NULL : back(asker), &origin), known = done > 0;
     if (done == 0) done = located_anew(self, &origin);
     if (done > 0) done = remembered(self, request, origin);
+    if (done >= 0) done = session_used(self, args[0], known ? NULL : origin);
     Py_XDECREF(origin);
-    return done < 0 ? -1 : session_used(self, session);
+    return done;
 }
 #endif

@@ -4,18 +4,10 @@
 
 #include "asking.h"
 
-static PyObject *connector_name, *key_name, *loop_name, *ssl_name, *host_name, *port_name, *protocol_name, *connection_name,
-    *closed_name, *http_text, *https_text, *colon_text;
+static PyObject *connector_name, *key_name, *loop_name, *ssl_name, *host_name, *port_name, *protocol_name, *http_text, *https_text,
+    *colon_text;
 
 /* -- its beginning -- */
-
-/* Whether an attribute of an object is true; -1 with an exception. */
-static int has(PyObject *thing, PyObject *name) {
-    PyObject *value = PyObject_GetAttr(thing, name);
-    int truth = value == NULL ? -1 : PyObject_IsTrue(value);
-    Py_XDECREF(value);
-    return truth;
-}
 
 static PyObject *made_name(int secure, PyObject *host, PyObject *port) {
     PyObject *name = PyUnicode_Concat(secure ? https_text : http_text, host), *number = PyObject_Str(port);
@@ -41,30 +33,15 @@ static PyObject *name_like(Last *last, int secure, PyObject *host, PyObject *por
 }
 
 /* The name of who is talked to, which is no secret. */
-static PyObject *name_of(Asking *self, PyObject *connection) {
-    PyObject *key = PyObject_GetAttr(connection, key_name), *name = NULL;
-    if (key == NULL) return NULL;
-    int secure = has(key, ssl_name);
-    PyObject *host = PyObject_GetAttr(key, host_name), *port = host == NULL ? NULL : PyObject_GetAttr(key, port_name);
-    if (secure >= 0 && port != NULL) name = name_like(&self->last, secure, host, port);
+static PyObject *name_of(Asking *self, PyObject *key) {
+    PyObject *ssl = attribute_of(&self->ssl, key, ssl_name), *host = ssl == NULL ? NULL : attribute_of(&self->host, key, host_name);
+    PyObject *port = host == NULL ? NULL : attribute_of(&self->port, key, port_name), *name = NULL;
+    int secure = port == NULL ? -1 : PyObject_IsTrue(ssl);
+    if (secure >= 0) name = name_like(&self->last, secure, host, port);
+    Py_XDECREF(ssl);
     Py_XDECREF(host);
     Py_XDECREF(port);
-    Py_DECREF(key);
     return name;
-}
-
-static PyObject *reference_to_loop(PyObject *connection) {
-    PyObject *loop = PyObject_GetAttr(connection, loop_name);
-    PyObject *reference = loop == NULL ? NULL : PyWeakref_NewRef(loop, NULL);
-    Py_XDECREF(loop);
-    return reference;
-}
-
-static PyObject *id_of_connector(PyObject *connection) {
-    PyObject *connector = PyObject_GetAttr(connection, connector_name);
-    PyObject *id = connector == NULL ? NULL : PyLong_FromVoidPtr(connector);
-    Py_XDECREF(connector);
-    return id;
 }
 
 /* Give a slot of a handle what was made for it. */
@@ -74,37 +51,36 @@ static int put_made(PyObject *handle, Py_ssize_t slot, PyObject *made) {
     return 0;
 }
 
-static int described(Asking *self, PyObject *handle, PyObject *connection) {
+/* What a connection is made of, as it is called with. */
+typedef struct {
+    PyObject *connector, *key, *loop;
+} Made;
+
+static int described(Asking *self, PyObject *handle, PyObject *connection, Made made) {
     put(handle, self->handle_websocket, Py_NewRef(self->none));
-    return put_made(handle, swift_behind(self)->handle_name, name_of(self, connection)) < 0 ||
+    return put_made(handle, swift_behind(self)->handle_name, name_of(self, made.key)) < 0 ||
                    put_made(handle, self->handle_ref, PyWeakref_NewRef(connection, NULL)) < 0 ||
-                   put_made(handle, self->handle_loop, reference_to_loop(connection)) < 0 ||
-                   put_made(handle, self->handle_connector, id_of_connector(connection)) < 0
+                   put_made(handle, self->handle_loop, PyWeakref_NewRef(made.loop, NULL)) < 0 ||
+                   put_made(handle, self->handle_through, PyWeakref_NewRef(made.connector, NULL)) < 0
                ? -1
                : 0;
 }
 
-/* What goes through a connector, borrowed: an index, made where there is none yet; NULL with an exception. */
-static PyObject *mates_of(Asking *self, void *connector) {
-    PyObject *mates = indexed(self->through, connector);
-    if (mates != NULL && is_index(mates)) return mates;
-    mates = PyObject_CallNoArgs((PyObject *)&Index_Type);
-    if (mates == NULL || table_put((Table *)self->through, connector, mates) < 0) Py_CLEAR(mates);
-    Py_XDECREF(mates); /* there it is */
-    return mates;
-}
-
-/* As _Client._begin. */
-static int begun_through(Asking *self, PyObject *connection, PyObject *handle) {
-    void *connector = PyLong_AsVoidPtr(get(handle, self->handle_connector));
-    if (PyErr_Occurred() || table_put((Table *)self->open, connection, handle) < 0) return -1;
-    PyObject *mates = mates_of(self, connector);
-    return mates == NULL ? -1 : table_put((Table *)mates, connection, handle);
+/* The same, where a connection was not called with it in order. */
+static int described_itself(Asking *self, PyObject *handle, PyObject *connection) {
+    PyObject *connector = PyObject_GetAttr(connection, connector_name);
+    PyObject *key = connector == NULL ? NULL : PyObject_GetAttr(connection, key_name);
+    PyObject *loop = key == NULL ? NULL : PyObject_GetAttr(connection, loop_name);
+    int done = loop == NULL ? -1 : described(self, handle, connection, (Made){connector, key, loop});
+    Py_XDECREF(connector);
+    Py_XDECREF(key);
+    Py_XDECREF(loop);
+    return done;
 }
 
 static int is_tunnel(Asking *self) {
     Step *step = running();
-    return step != NULL && PyUnicode_Compare(((PyCodeObject *)code_of(step))->co_name, self->tunnel) == 0;
+    return step != NULL && ((PyCodeObject *)code_of(step))->co_name == self->tunnel; /* both are interned */
 }
 
 /* A handle for one more slot of a request that has one already, a redirect's; takes the reference to the first. */
@@ -115,8 +91,8 @@ static PyObject *another(Asking *self, PyObject *origin) {
     return handle;
 }
 
-/* As _Client._note_slot. */
-static int note_slot(Asking *self, PyObject *connection, PyObject *Py_UNUSED(result)) {
+/* As _Client._note_slot; a connection is made of itself, its connector, its key, the protocol and the loop. */
+static int note_slot(Asking *self, PyObject *const *args, Py_ssize_t count, PyObject *Py_UNUSED(result)) {
     if (is_tunnel(self)) return 0;
     PyObject *handle = NULL;
     int done = nearest(self, &handle);
@@ -127,26 +103,16 @@ static int note_slot(Asking *self, PyObject *connection, PyObject *Py_UNUSED(res
         Py_DECREF(handle);
         return -1;
     }
-    PyObject *through = get(handle, self->handle_connector);
-    if (through == NULL || PyObject_IsTrue(through)) handle = another(self, handle);
-    done = handle == NULL || described(self, handle, connection) < 0 || held(swift_behind(self), handle) < 0 ? -1 : begun_through(self, connection, handle);
-    Py_XDECREF(handle);
+    if (get(handle, self->handle_through) != Py_None) handle = another(self, handle);
+    if (handle == NULL) return -1;
+    done = count == 5 ? described(self, handle, args[0], (Made){args[1], args[2], args[4]}) : described_itself(self, handle, args[0]);
+    if (done == 0) done = held(swift_behind(self), handle);
+    if (done == 0) done = table_put((Table *)self->open, args[0], handle);
+    Py_DECREF(handle);
     return done;
 }
 
 /* -- its end -- */
-
-/* Take one off those that go through its connector. */
-static int left_mates(Asking *self, PyObject *through, PyObject *thing) {
-    void *connector = through == NULL ? NULL : PyLong_AsVoidPtr(through);
-    PyObject *mates = connector == NULL ? NULL : indexed(self->through, connector);
-    if (mates == NULL || !is_index(mates)) return PyErr_Occurred() ? -1 : 0;
-    PyObject *mate = table_pop((Table *)mates, thing);
-    PyObject *none = ((Table *)mates)->count ? NULL : table_pop((Table *)self->through, connector);
-    Py_XDECREF(mate);
-    Py_XDECREF(none);
-    return 0;
-}
 
 /* The handle of a slot, which is not open any more, the caller's reference; NULL where there is none. */
 static PyObject *slot_closed(Asking *self, PyObject *thing) {
@@ -166,31 +132,27 @@ static int ended_by(Asking *self, PyObject *handle, PyObject *end) {
 static int ended_slot(Asking *self, PyObject *thing, PyObject *end) {
     PyObject *handle = slot_closed(self, thing);
     if (handle == NULL) return 0;
-    int done = left_mates(self, get(handle, self->handle_connector), thing) < 0 ? -1 : ended_by(self, handle, end);
+    int done = ended_by(self, handle, end);
     Py_DECREF(handle);
     return done < 0 ? -1 : 0;
 }
 
-static int note_return(Asking *self, PyObject *connection, PyObject *Py_UNUSED(result)) { return ended_slot(self, connection, NULL); }
-
-/* As _Client.connection_dropped: not released, if it still has its protocol. */
-static int note_dropped(Asking *self, PyObject *connection, PyObject *Py_UNUSED(result)) {
-    if (indexed(self->open, connection) == NULL) return 0;
-    PyObject *protocol = PyObject_GetAttr(connection, protocol_name);
-    if (protocol == NULL) return -1;
-    Py_DECREF(protocol);
-    return ended_slot(self, connection, protocol == Py_None ? NULL : self->abandon);
+/* Whether what runs is called so because nobody has its object any more: no word is said of that. */
+static int is_silent(Asking *self) {
+    Step *step = running();
+    return step != NULL && ((PyCodeObject *)code_of(step))->co_name == self->finalizer;
 }
 
-/* As _Client.response_dropped: it gives a slot that it still holds back without a word. */
-static int note_response_dropped(Asking *self, PyObject *response, PyObject *Py_UNUSED(result)) {
-    PyObject *connection = NULL;
-    int done = look_up(response, connection_name, &connection);
-    if (done > 0 && connection != Py_None) {
-        done = has(response, closed_name);
-        if (done == 0) done = ended_slot(self, connection, self->abandon);
-    }
-    Py_XDECREF(connection);
-    return done < 0 ? -1 : 0;
+static int note_return(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count), PyObject *Py_UNUSED(result)) {
+    return ended_slot(self, args[0], is_silent(self) ? self->abandon : NULL);
+}
+
+/* As _Client.connection_dropped: not released, if it still has its protocol. */
+static int note_dropped(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count), PyObject *Py_UNUSED(result)) {
+    if (indexed(self->open, args[0]) == NULL) return 0;
+    PyObject *protocol = PyObject_GetAttr(args[0], protocol_name);
+    if (protocol == NULL) return -1;
+    Py_DECREF(protocol);
+    return ended_slot(self, args[0], protocol == Py_None ? NULL : self->abandon);
 }
 #endif

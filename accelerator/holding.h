@@ -68,6 +68,7 @@ static PyObject *task_of(Swift *self) {
 /* The current scope, None outside of one; the caller's reference. */
 static PyObject *scope_of(Swift *self) {
     PyObject *scope = NULL;
+    if (PyList_GET_SIZE(self->scoped) == 0) return Py_NewRef(Py_None);
     if (PyContextVar_Get(self->scope, NULL, &scope) < 0) return NULL;
     return scope == NULL ? Py_NewRef(Py_None) : scope;
 }

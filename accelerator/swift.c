@@ -85,8 +85,8 @@ static int fill(Swift *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     PARTS(PART)
 #undef PART
-    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds) || !PyList_Check(self->marked)) {
-        PyErr_SetString(PyExc_TypeError, "young and brief_holds are expected to be dictionaries, marked a list");
+    if (!PyDict_Check(self->young) || !PyDict_Check(self->brief_holds) || !PyList_Check(self->marked) || !PyList_Check(self->scoped)) {
+        PyErr_SetString(PyExc_TypeError, "young and brief_holds are expected to be dictionaries, marked and scoped lists");
         return -1;
     }
     return find_slots(self) < 0 ? -1 : find_numbers(self, parts);
@@ -97,6 +97,7 @@ static int swift_traverse(Swift *self, visitproc visit, void *arg) {
     PARTS(PART)
 #undef PART
     Py_VISIT(self->owner);
+    Py_VISIT(self->recorder);
     for (Rack *rack = self->racks; rack < self->racks + RACKS; rack++) {
         Py_VISIT(rack->kind);
         Py_VISIT(rack->young);
@@ -115,6 +116,8 @@ static int swift_clear(Swift *self) {
 #undef PART
     self->thread = 0;
     Py_CLEAR(self->owner);
+    Py_CLEAR(self->recorder);
+    Py_CLEAR(self->recorder_end);
     for (Rack *rack = self->racks; rack < self->racks + RACKS; rack++) forget_rack(rack);
     for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) forget_spare(spare);
     forget_all(&self->memory);
@@ -176,7 +179,7 @@ static int make_names(void) {
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
     NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
     NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
-    NAME(connection_name, "_connection") NAME(closed_name, "_closed") NAME(queue_name, "_queue") NAME(con_name, "_con") NAME(is_closed_name, "is_closed")
+    NAME(queue_name, "_queue") NAME(con_name, "_con") NAME(is_closed_name, "is_closed")
     NAME(ssl_name, "is_ssl") NAME(host_name, "host") NAME(port_name, "port")
     NAME(recording_name, "is_recording") NAME(done_name, "done") NAME(http_text, "http://") NAME(https_text, "https://") NAME(colon_text, ":")
 #undef NAME

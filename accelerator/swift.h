@@ -15,9 +15,9 @@
 /* Every object that is kept, by the name it is given under. */
 #define PARTS(PART) \
     PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
-    PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) \
+    PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) PART(end_of) \
     PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(monotonic) \
-    PART(handle_type) PART(site_type) PART(holds_type) PART(marked) TERMS(PART)
+    PART(handle_type) PART(site_type) PART(holds_type) PART(marked) PART(scoped) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
     SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
@@ -44,6 +44,7 @@ typedef struct {
     Spare spares[SPARES];
     uint64_t thread; /* whose description is at hand; 0: nobody's */
     PyObject *owner;
+    PyObject *recorder, *recorder_end; /* the type of the last span, and what `end_of` said of it */
 #define SLOT(name) Py_ssize_t handle_##name;
     HANDLE_SLOTS(SLOT)
 #undef SLOT

@@ -86,6 +86,10 @@ class Site:
         self.fingerprint: str | None = None
 
 
+SCOPED: Final[list[None]] = []
+"""Empty until there is a scope: most programs have none, and need not look for the current one."""
+
+
 @dataclass(eq=False)
 class Scope:
     """A stretch of work that must give back what it takes: a spider run, a test, a user's `scope`."""
@@ -97,6 +101,11 @@ class Scope:
     """Monotonic seconds, None while it runs."""
     thorough: bool = False
     """Whether what a library opened within it, and keeps, must be given back too: so in a run that is a whole job."""
+
+    def __post_init__(self) -> None:
+        """From now on there may be a current one."""
+        if not SCOPED:
+            SCOPED.append(None)
 
 
 _STILL: Final = Progress()

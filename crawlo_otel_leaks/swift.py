@@ -15,8 +15,8 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from crawlo_otel_leaks import sites, tracker
 from crawlo_otel_leaks.holds import Holds
-from crawlo_otel_leaks.model import Handle, Site
-from crawlo_otel_leaks.owner import CALLER, MARKED, current_scope, current_task, running_loop, this_span, this_thread
+from crawlo_otel_leaks.model import SCOPED, Handle, Site
+from crawlo_otel_leaks.owner import CALLER, MARKED, current_scope, current_task, end_of, running_loop, this_span, this_thread
 from crawlo_otel_leaks.stock import PLAIN, Stock
 
 if TYPE_CHECKING:
@@ -77,12 +77,14 @@ def _parts(own: Tracker) -> dict[str, Any]:
         "marked": MARKED,
         "plain_span": NonRecordingSpan,
         "this_span": this_span,
+        "end_of": end_of,
         "running_loop": running_loop,
         "current_task": current_task,
         "current_tasks": getattr(asyncio.tasks, "_current_tasks", None),
         "this_thread": this_thread,
         "by_thread": any(kind.__module__ == _thread.__name__ for kind in type(this_thread).__mro__),
         "scope": current_scope,
+        "scoped": SCOPED,
         "monotonic": time.monotonic,
         "handle_type": Handle,
         "site_type": Site,

@@ -118,7 +118,7 @@ def test_what_was_noted_of_requests_ends_with_them(watched, with_session):
     (find,) = watched.runtime.finders
     client = find.__self__
     assert len(client._requests.by_frame) == 0
-    assert (len(client._open), len(client._through)) == (0, 0)
+    assert (len(client._open), len(client._sessions)) == (0, 0)
 
 
 def test_the_parent_is_the_users_span_beside_contribs_client_span(watched_beside_contrib, visit, telemetry):

@@ -32,6 +32,13 @@ class Loop:
     """Of a connection."""
 
 
+class Connector:
+    """Of a connection."""
+
+    def __init__(self):
+        self.loop = Loop()
+
+
 class Session:
     """Asks, as aiohttp's does."""
 
@@ -57,11 +64,14 @@ class Slot:
 class Answer:
     """What aiohttp's ClientResponse is when it is dropped."""
 
-    def __init__(self, slot, *, closed=False):
-        self._connection, self._closed = slot, closed
+    def __init__(self, slot):
+        self._slot = slot
 
-    def drop(self):
-        return "dropped"
+    def __del__(self):
+        self._slot.release()
+
+    def read(self):
+        self._slot.release()
 
 
 class Parts(SimpleNamespace):
@@ -73,7 +83,6 @@ class Parts(SimpleNamespace):
             "take": self.client.taken,
             "give_back": self.client.given_back,
             "drop": self.client.connection_dropped,
-            "drop_response": self.client.response_dropped,
         }
         return self.client.way(role, ways[role])(method, self.live)
 
@@ -97,14 +106,9 @@ def parts(monkeypatch, request):
         (Slot, "__init__", "take"),
         (Slot, "release", "give_back"),
         (Slot, "drop", "drop"),
-        (Answer, "drop", "drop_response"),
     ):
         monkeypatch.setattr(kind, name, made.stand(role, vars(kind)[name]))
     return made
-
-
-def connector():
-    return SimpleNamespace(loop=Loop())
 
 
 def finish(coroutine):
@@ -115,7 +119,7 @@ def finish(coroutine):
 
 
 def test_a_slot_belongs_to_where_its_request_was_asked_for(parts):
-    request = Session().request(connector())  # here
+    request = Session().request(Connector())  # here
     line = inspect.currentframe().f_lineno - 1
     slot = finish(request)
     (handle,) = parts.tracker.held([semconv.HTTP_CONNECTION])
@@ -127,7 +131,7 @@ def test_a_slot_belongs_to_where_its_request_was_asked_for(parts):
 
 
 def test_what_is_noted_of_a_request_leaves_nothing_behind(parts):
-    through, session = connector(), Session()
+    through, session = Connector(), Session()
 
     def turn():
         finish(session.request(through)).release()
@@ -146,7 +150,7 @@ def test_two_slots_of_one_request_have_a_handle_each(parts):
             return [Slot(through), Slot(through)]
 
     Redirected.both = parts.stand("ask", Redirected.both)
-    slots = finish(Redirected().both(connector()))
+    slots = finish(Redirected().both(Connector()))
     assert len(list(parts.tracker.held())) == 2
     assert len({handle.site for handle in parts.tracker.held()}) == 1
     for slot in slots:
@@ -156,7 +160,7 @@ def test_two_slots_of_one_request_have_a_handle_each(parts):
 
 @pytest.mark.parametrize(("released", "told"), [(False, 1), (True, 0)])
 def test_a_slot_that_is_dropped_is_abandoned_unless_it_has_no_protocol(parts, released, told):
-    slot = Slot(connector())
+    slot = Slot(Connector())
     if released:
         slot._protocol = None
     assert slot.drop() == "dropped"
@@ -164,17 +168,18 @@ def test_a_slot_that_is_dropped_is_abandoned_unless_it_has_no_protocol(parts, re
     assert slot.drop() == "dropped"
 
 
-@pytest.mark.parametrize(("closed", "told"), [(False, 1), (True, 0)])
-def test_a_response_that_is_dropped_unread_abandons_its_slot(parts, closed, told):
-    answer = Answer(Slot(connector()), closed=closed)
-    assert answer.drop() == "dropped"
-    assert len(parts.tracker.abandoned) == told
-    assert Answer(None).drop() == "dropped"
+@pytest.mark.parametrize(("is_read", "told"), [(False, 1), (True, 0)])
+def test_a_response_that_is_dropped_unread_abandons_its_slot(parts, is_read, told):
+    answer = Answer(Slot(Connector()))
+    if is_read:
+        answer.read()
+    del answer
+    assert (len(parts.tracker.abandoned), list(parts.tracker.held())) == (told, [])
 
 
 def test_what_is_not_live_goes_straight_through(parts):
     parts.live.clear()
-    finish(Session().request(connector())).release()
+    finish(Session().request(Connector())).release()
     assert parts.tracker.ignored == 0
     assert list(parts.tracker.held()) == []
 
@@ -194,7 +199,7 @@ def test_a_session_counts_its_requests_and_who_makes_them(parts, another):
     parts.tracker.acquire(handle, sys._getframe())
     if another:
         handle.scope = object()
-    session.request(connector()).close()
+    session.request(Connector()).close()
     assert (handle.requests, handle.shared) == (1, another)
 
 
@@ -207,7 +212,7 @@ def test_other_tasks_of_its_span_may_use_a_session_until_its_own_is_over(parts, 
 
     async def user():
         with trace.use_span(span if inherits else another):
-            session.request(connector()).close()
+            session.request(Connector()).close()
 
     async def main():
         with trace.use_span(span):
@@ -224,7 +229,7 @@ def test_other_tasks_of_its_span_may_use_a_session_until_its_own_is_over(parts, 
 
 def test_who_inherits_a_span_is_told_without_a_way_through_python(monkeypatch):
     async def user():
-        session.request(connector()).close()
+        session.request(Connector()).close()
 
     async def main():
         with trace.use_span(TRACER.start_span("work")):
@@ -242,7 +247,7 @@ def test_who_inherits_a_span_is_told_without_a_way_through_python(monkeypatch):
 def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch):
     def name_of(secure, host, port):
         monkeypatch.setattr(sys.modules[__name__], "KEY", SimpleNamespace(is_ssl=secure, host=host, port=port))
-        slot = finish(Session().request(connector()))
+        slot = finish(Session().request(Connector()))
         (handle,) = parts.tracker.held()
         slot.release()
         return handle.name
@@ -264,7 +269,7 @@ def test_many_functions_may_be_asked(parts):
         return type("Other", (Session,), {"request": parts.stand("ask", request)})
 
     kinds = [asking(number) for number in range(7)]
-    requests = [kind().request(connector()) for kind in kinds]  # here
+    requests = [kind().request(Connector()) for kind in kinds]  # here
     line = inspect.currentframe().f_lineno - 1
     slots = [finish(request) for request in requests]
     sites = {handle.site for handle in parts.tracker.held()}
@@ -279,13 +284,13 @@ def test_a_stand_shows_itself_as_the_method(parts):
     assert inspect.iscoroutinefunction(Session.request)
     assert inspect.signature(Slot.release) == inspect.signature(Slot.release.__wrapped__)
     assert Session.request.__qualname__ == "Session.request"
-    assert isinstance(Session.__dict__["request"], type(connector))
+    assert isinstance(Session.__dict__["request"], type(finish))
     assert pickle.loads(pickle.dumps(Connection.release)) is Connection.release
 
 
 def test_failures_of_ours_are_told_and_are_none_of_the_hosts(parts):
     parts.tracker.clock = lambda: 1 / 0
-    slot = finish(Session().request(connector()))
+    slot = finish(Session().request(Connector()))
     assert isinstance(slot, Slot)
     assert parts.tracker.errors == 1
 
@@ -296,11 +301,11 @@ def test_what_ends_the_program_goes_through(parts):
 
     parts.tracker.clock = interrupted
     with pytest.raises(KeyboardInterrupt):
-        Slot(connector())
+        Slot(Connector())
     assert parts.tracker.errors == 0
 
 
-@pytest.mark.parametrize("part", ["swift", "template", "session_type", "asked", "open", "through", "tunnel"])
+@pytest.mark.parametrize("part", ["swift", "template", "session_type", "asked", "open", "tunnel", "finalizer"])
 def test_it_takes_only_what_it_can_work_with(part):
     with pytest.raises(TypeError):
         noting(**{part: None})
@@ -334,7 +339,7 @@ def test_it_dies_with_its_client():
 
 def test_who_asks_a_proxy_for_a_way_through_holds_no_slot_by_that(parts):
     def _create_proxy_connection():
-        return Slot(connector())
+        return Slot(Connector())
 
     assert isinstance(_create_proxy_connection(), Slot)
     assert (list(parts.tracker.held()), parts.tracker.errors) == ([], 0)
@@ -342,7 +347,7 @@ def test_who_asks_a_proxy_for_a_way_through_holds_no_slot_by_that(parts):
 
 def test_a_closed_tracker_holds_nothing(parts):
     parts.tracker.closed = True
-    finish(Session().request(connector())).release()
+    finish(Session().request(Connector())).release()
     assert (list(parts.tracker.held()), parts.tracker.ignored, parts.tracker.errors) == ([], 2, 0)
 
 
@@ -350,7 +355,7 @@ def test_a_closed_tracker_holds_nothing(parts):
 def test_debug_mode_does_not_show_our_own_frame(parts, monkeypatch, left):
     lines = ["the caller's", "ours, where there is one"]
     monkeypatch.setattr(Slot, "_source_traceback", lines)
-    Slot(connector()).release()
+    Slot(Connector()).release()
     assert len(lines) == left
     assert parts.tracker.errors == 0
 
@@ -361,5 +366,5 @@ def test_an_awaitable_that_is_no_coroutine_is_let_through(parts):
             return Slot(connector)
 
     Eager.request = parts.stand("ask", Eager.request)
-    Eager().request(connector()).release()
+    Eager().request(Connector()).release()
     assert (list(parts.tracker.held()), parts.tracker.errors) == ([], 0)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _TUNNEL: Final = "_create_proxy_connection"
 """What asks a proxy for a way through has a Connection object of its own for that, until the way is there."""
+_FINALIZER: Final = "__del__"
 
 
 class Client:
@@ -41,7 +42,8 @@ class Client:
         self._tracker = tracker
         self._requests: Origins[ConnectionHandle] = Origins(tracker.chores, tracker.stock)
         self._open: dict[int, LoopHandle] = tracker.stock.by_identity()
-        self._through: dict[int, dict[int, LoopHandle]] = tracker.stock.by_identity()
+        self._sessions: dict[int, dict[int, SessionHandle]] = {}
+        """By the identity of their connectors, and then by their own."""
         self._swift: Any = None if tracker.accelerator is None else tracker.accelerator.asking(**self._parts())
 
     def way(self, role: str, python: Way) -> Way:
@@ -54,10 +56,10 @@ class Client:
             "session_type": SessionHandle,
             "asked": self._requests.by_frame,
             "open": self._open,
-            "through": self._through,
             "none": NONE,
             "tunnel": _TUNNEL,
             "use": self._tracker.use,
+            "finalizer": _FINALIZER,
             "abandon": self._tracker.abandon,
             "failed": self._failed,
         }
@@ -86,17 +88,17 @@ class Client:
         return closing
 
     async def _closing(self, wrapped: Wrapped, session: Any) -> Any:
-        self._end(session, self._tracker.release)
+        self._end_session(session, self._tracker.release)
         return await wrapped()
 
     def detached(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
         """ClientSession.detach: whoever took the connector has to close it."""
-        self._end(session, self._tracker.release)
+        self._end_session(session, self._tracker.release)
         return wrapped(*args, **kwargs)
 
     def dropped(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
         """ClientSession.__del__: collected; not closed, if it still counts as open."""
-        self._end(session, self._tracker.abandon)
+        self._end_session(session, self._tracker.abandon)
         return wrapped(*args, **kwargs)
 
     def ask(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -155,12 +157,13 @@ class Client:
         self._safely("websocket", self._note_websocket, websocket)
 
     def given_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Connection.release and Connection.close."""
-        opened, release = self._open, self._tracker.release
+        """Connection.release and Connection.close; a response that is collected has the former called, without a word."""
+        opened, release, abandon = self._open, self._tracker.release, self._tracker.abandon
+        getframe = sys._getframe  # noqa: SLF001  (documented)
 
         def give_back(connection: Any) -> Any:
             if live and id(connection) in opened:
-                self._end(connection, release)
+                self._end(connection, abandon if getframe(1).f_code.co_name == _FINALIZER else release)
             return original(connection)
 
         return give_back
@@ -177,48 +180,44 @@ class Client:
 
         return drop
 
-    def response_dropped(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """ClientResponse.__del__: collected; it gives a slot that it still holds back without a word."""
-
-        def drop(response: Any, **kwargs: Any) -> Any:
-            if live:
-                connection = getattr(response, "_connection", None)
-                if connection is not None and not response._closed:  # noqa: SLF001  (as its own __del__ asks)
-                    self._end(connection, self._tracker.abandon)
-            return original(response, **kwargs)
-
-        return drop
-
     def connector_closed(self, wrapped: Wrapped, connector: Any, args: Arguments, kwargs: Keywords) -> Any:
         """BaseConnector._close: its slots are given back with their sockets, its sessions are closed too."""
-        for key, handle in self._through.pop(id(connector), {}).items():
-            self._open.pop(key, None)
-            self._tracker.release(handle)
+        self._safely("connector", self._end_through, connector)
         return wrapped(*args, **kwargs)
 
-    def _end(self, thing: object, end: Callable[[Handle], None]) -> None:
-        key = id(thing)
-        handle = self._open.pop(key, None)
-        if handle is None:
-            return
-        mates = self._through.get(handle.connector)
-        if mates is not None:
-            mates.pop(key, None)
-            if not mates:
-                self._through.pop(handle.connector, None)
-        end(handle)
+    def _end_through(self, connector: Any) -> None:
+        through: list[tuple[int, LoopHandle]] = [*self._sessions.pop(id(connector), {}).items()]
+        if getattr(connector, "_acquired", True):  # hardly ever: all slots are looked through for its own
+            through += [(key, one) for key, one in list(self._open.items()) if _goes_through(one, connector)]
+        for key, handle in through:
+            self._open.pop(key, None)
+            self._tracker.release(handle)
 
-    def _begin(self, thing: object, handle: LoopHandle) -> None:
-        key, through = id(thing), handle.connector
-        self._open[key] = handle
-        mates = self._through.get(through) or self._tracker.stock.by_identity()
-        mates[key] = handle
-        self._through[through] = mates  # last: a finalizer may just have taken an empty one away
+    def _end(self, thing: object, end: Callable[[Handle], None]) -> None:
+        handle = self._open.pop(id(thing), None)
+        if handle is not None:
+            end(handle)
+
+    def _end_session(self, session: object, end: Callable[[Handle], None]) -> None:
+        handle = self._open.get(id(session))
+        if isinstance(handle, SessionHandle):
+            mates = self._sessions.get(handle.connector)
+            if mates is not None:
+                mates.pop(id(session), None)
+                if not mates:
+                    self._sessions.pop(handle.connector, None)
+        self._end(session, end)
+
+    def _begin_session(self, session: object, handle: SessionHandle) -> None:
+        self._open[id(session)] = handle
+        mates = self._sessions.get(handle.connector) or {}
+        mates[id(session)] = handle
+        self._sessions[handle.connector] = mates  # last: a finalizer may just have taken an empty one away
 
     def _note_session(self, session: Any, frame: FrameType) -> None:
         handle = SessionHandle(semconv.HTTP_SESSION, type(session).__qualname__).of(session, session.connector)
         if self._tracker.acquire(handle, _caller(session, frame)) is not None:
-            self._begin(session, handle)
+            self._begin_session(session, handle)
 
     def _note_request(self, session: Any, request: Any, frame: FrameType) -> None:
         below, requests = frame.f_back, self._requests
@@ -243,14 +242,14 @@ class Client:
             return
         connector, key = connection._connector, connection._key  # noqa: SLF001  (they have no public names)
         handle = origin
-        if origin.connector:  # a redirect's: the first slot of its request has it
+        if origin.through is not None:  # a redirect's: the first slot of its request has it
             handle = ConnectionHandle(semconv.HTTP_CONNECTION)
             self._tracker.move(handle, origin)
         handle.name = f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
         handle.websocket, handle.ref, handle.loop = NONE, weakref.ref(connection), weakref.ref(connection._loop)  # noqa: SLF001
-        handle.connector = id(connector)
+        handle.through = weakref.ref(connector)
         self._tracker.hold(handle)
-        self._begin(connection, handle)
+        self._open[id(connection)] = handle
 
     def _locate(self, frame: FrameType) -> ConnectionHandle | None:
         handle = _slot()
@@ -273,8 +272,12 @@ class Client:
 def _slot() -> ConnectionHandle:
     """Return a handle for a slot that goes through no connector yet."""
     handle = ConnectionHandle(semconv.HTTP_CONNECTION)
-    handle.connector = 0
+    handle.through = None
     return handle
+
+
+def _goes_through(handle: LoopHandle, connector: object) -> bool:
+    return isinstance(handle, ConnectionHandle) and handle.through is not None and handle.through() is connector
 
 
 def _caller(session: object, frame: FrameType) -> FrameType:

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 
 class LoopHandle(Handle):
-    """A handle for one of aiohttp's objects, which all belong to a loop and go through a connector."""
+    """A handle for one of aiohttp's objects, which all belong to a loop."""
 
-    __slots__ = ("connector", "loop", "ref")
-    connector: int
-    """Identity of the connector, whose closing ends all that goes through it; 0 while it goes through none yet."""
+    __slots__ = ("loop", "ref")
     loop: weakref.ref[Any]
     ref: weakref.ref[Any]
 
@@ -36,7 +34,9 @@ class LoopHandle(Handle):
 class SessionHandle(LoopHandle):
     """A ClientSession that is not closed."""
 
-    __slots__ = ("requests",)
+    __slots__ = ("connector", "requests")
+    connector: int
+    """Identity of its connector, whose closing ends it."""
     shareable = True
 
     def of(self, thing: Any, connector: object) -> Self:
@@ -60,7 +60,9 @@ class SessionHandle(LoopHandle):
 class ConnectionHandle(LoopHandle):
     """A connector slot, held by a response or websocket."""
 
-    __slots__ = ("websocket",)
+    __slots__ = ("through", "websocket")
+    through: weakref.ref[Any] | None
+    """The connector, None while it goes through none yet."""
     websocket: weakref.ref[Any]
 
     def progress(self) -> Progress:

@@ -30,7 +30,6 @@ class AiohttpInstrumentor(Instrumentor):
         direct = swift or sys.version_info >= (3, 12)
         ask = way("ask", client.asked) if direct else client.ask
         give_back, drop = way("give_back", client.given_back), way("drop", client.connection_dropped)
-        drop_response = way("drop_response", client.response_dropped)
         return [
             Point(sessions, "ClientSession.close", client.closed, semconv.HTTP_SESSION),
             Point(sessions, "ClientSession.detach", client.detached, semconv.HTTP_SESSION),
@@ -39,7 +38,6 @@ class AiohttpInstrumentor(Instrumentor):
             Point(sessions, "ClientSession._request", ask, direct=direct),
             Point(sessions, "ClientSession._ws_connect", ask, direct=direct),
             Point("aiohttp.client_ws", "ClientWebSocketResponse.__init__", client.upgraded),
-            Point("aiohttp.client_reqrep", "ClientResponse.__del__", drop_response, direct=True),
             Point(connector, "BaseConnector._close", client.connector_closed, slot),
             Point(connector, "Connection.release", give_back, slot, direct=True),
             Point(connector, "Connection.close", give_back, slot, direct=True),
