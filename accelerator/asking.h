@@ -96,14 +96,31 @@ static int nearest(Asking *self, PyObject **origin) {
     return found;
 }
 
+/* Keep both, in place of what was noted of another coroutine at the same place in memory: in the pair that there is,
+   where nobody else has that. */
+static int kept_pair(Asking *self, Step *step, PyObject *reference, PyObject *origin) {
+    PyObject *pair = indexed(self->asked, step);
+    if (pair == NULL || !PyTuple_CheckExact(pair) || Py_REFCNT(pair) != 1 || PyTuple_GET_SIZE(pair) != 2) {
+        pair = PyTuple_Pack(2, reference, origin);
+        int done = pair == NULL ? -1 : table_put((Table *)self->asked, step, pair);
+        Py_XDECREF(pair);
+        return done;
+    }
+    PyObject *before[] = {PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)};
+    PyTuple_SET_ITEM(pair, 0, Py_NewRef(reference));
+    PyTuple_SET_ITEM(pair, 1, Py_NewRef(origin));
+    Py_DECREF(before[0]);
+    Py_DECREF(before[1]);
+    return 0;
+}
+
 /* Note where a coroutine that has not started was asked for; of another awaitable, nothing is noted. */
 static int remembered(Asking *self, PyObject *request, PyObject *origin) {
     if (!PyCoro_CheckExact(request) || step_of(request) == NULL) return 0;
     note_code(self, code_of(step_of(request)));
-    PyObject *reference = PyWeakref_NewRef(request, NULL), *pair = reference == NULL ? NULL : PyTuple_Pack(2, reference, origin);
-    int done = pair == NULL ? -1 : table_put((Table *)self->asked, step_of(request), pair);
+    PyObject *reference = PyWeakref_NewRef(request, NULL);
+    int done = reference == NULL ? -1 : kept_pair(self, step_of(request), reference, origin);
     Py_XDECREF(reference);
-    Py_XDECREF(pair);
     return done;
 }
 

@@ -58,7 +58,7 @@ static PyObject *task_on(Swift *self, PyObject *loop) {
 
 /* The running task, None outside of one; the caller's reference. */
 static PyObject *task_of(Swift *self) {
-    PyObject *loop = PyObject_CallNoArgs(self->running_loop);
+    PyObject *loop = call(self->running_loop);
     if (loop == NULL || loop == Py_None) return loop;
     PyObject *task = task_on(self, loop);
     Py_DECREF(loop);
@@ -94,7 +94,7 @@ static int note_task(Swift *self, PyObject *handle) {
         return 0;
     }
     PyObject *reference = PyWeakref_NewRef(task, NULL);
-    PyObject *name = reference == NULL ? NULL : PyObject_CallMethodNoArgs(task, get_name_name);
+    PyObject *name = reference == NULL ? NULL : call_method(self->name_of_task, task, get_name_name);
     Py_DECREF(task);
     if (name == NULL) {
         Py_XDECREF(reference);

@@ -16,7 +16,7 @@
 #define PARTS(PART) \
     PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) PART(end_of) \
-    PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(monotonic) \
+    PART(running_loop) PART(name_of_task) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(monotonic) \
     PART(handle_type) PART(site_type) PART(holds_type) PART(marked) PART(scoped) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
@@ -104,6 +104,21 @@ static inline PyObject *given(PyObject *parts, const char *name) {
     PyObject *part = PyDict_GetItemString(parts, name);
     if (part == NULL) return PyErr_Format(PyExc_TypeError, "%s is missing", name);
     return Py_NewRef(part);
+}
+
+/* Call what needs nothing: a function of C's without the way to it. */
+static inline PyObject *call(PyObject *function) {
+    if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == METH_NOARGS)
+        return PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), NULL);
+    return PyObject_CallNoArgs(function);
+}
+
+/* The same of a method of that name, which C's own objects have as `own`; those of subclasses may have another. */
+static inline PyObject *call_method(PyObject *own, PyObject *thing, PyObject *name) {
+    PyMethodDescrObject *method = Py_IS_TYPE(own, &PyMethodDescr_Type) ? (PyMethodDescrObject *)own : NULL;
+    if (method != NULL && PyDescr_TYPE(method) == Py_TYPE(thing) && method->d_method->ml_flags == METH_NOARGS)
+        return method->d_method->ml_meth(thing, NULL);
+    return PyObject_CallMethodNoArgs(thing, name);
 }
 
 typedef int (*Fill)(PyObject *self, PyObject *parts);
