@@ -51,7 +51,7 @@ static inline Swift *swift_behind(Asking *self) { return (Swift *)self->swift; }
 
 /* A new handle that is located where the running code is: 1 with the caller's reference, 0 where telemetry asks, or -1. */
 static int located_anew(Asking *self, PyObject **origin) {
-    *origin = cloned(swift_behind(self), self->template);
+    *origin = cloned(swift_behind(self)->spares, self->template);
     int done = *origin == NULL ? -1 : located(swift_behind(self), *origin, NULL);
     if (done <= 0) Py_CLEAR(*origin);
     return done;

@@ -85,7 +85,7 @@ static int is_tunnel(Asking *self) {
 
 /* A handle for one more slot of a request that has one already, a redirect's; takes the reference to the first. */
 static PyObject *another(Asking *self, PyObject *origin) {
-    PyObject *handle = cloned(swift_behind(self), self->template);
+    PyObject *handle = cloned(swift_behind(self)->spares, self->template);
     if (handle != NULL && moved(swift_behind(self), handle, origin) < 0) Py_CLEAR(handle);
     Py_DECREF(origin);
     return handle;

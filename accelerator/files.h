@@ -4,7 +4,7 @@
 
 #include "holding.h"
 
-#define FILE_PARTS(PART) PART(swift) PART(handle_type) PART(kind) PART(text) PART(fileio) PART(close) PART(gone) PART(buffers)
+#define FILE_PARTS(PART) PART(swift) PART(template) PART(text) PART(fileio) PART(close) PART(gone) PART(buffers)
 #define FILE_SLOTS(SLOT) SLOT(tracker) SLOT(abandoned) SLOT(raw) SLOT(buffer) SLOT(ref)
 
 /* Types of buffers. */
@@ -30,7 +30,7 @@ typedef struct {
 } Closer;
 
 static PyObject *buffer_name, *raw_name, *closefd_name, *close_name, *warn_name, *outlived_name, *name_name, *fail_name,
-    *dict_name, *no_name;
+    *dict_name;
 static PyTypeObject Closer_Type;
 
 /* Count a failure of ours, whose exception is set; the host is not to see it. */
@@ -41,20 +41,6 @@ static void failed(Swift *swift, const char *where) {
     Py_XDECREF(place);
     Py_XDECREF(done);
     Py_XDECREF(error);
-}
-
-/* A new FileHandle, as Handle.__init__ leaves it. */
-static PyObject *new_handle(Files *self, Swift *swift) {
-    PyTypeObject *type = (PyTypeObject *)self->handle_type;
-    PyObject *handle = fresh(swift->spares, type);
-    if (handle == NULL) return NULL;
-    put(handle, swift->handle_kind, Py_NewRef(self->kind));
-    put(handle, swift->handle_name, Py_NewRef(no_name));
-    put(handle, swift->handle_released_at, Py_NewRef(Py_None));
-    put(handle, swift->handle_part_of, Py_NewRef(Py_None));
-    put(handle, swift->handle_process, Py_NewRef(Py_False));
-    put(handle, swift->handle_shared, Py_NewRef(Py_False));
-    return handle;
 }
 
 static PyObject *new_closer(Files *self, PyObject *handle);
@@ -118,7 +104,7 @@ static int watched(Files *self, PyObject *file, PyObject *buffer) {
     Swift *swift = (Swift *)self->swift;
     PyObject *raw = raw_of(self, buffer);
     if (raw == NULL) return PyErr_Occurred() ? -1 : 0;
-    PyObject *handle = new_handle(self, swift);
+    PyObject *handle = cloned(swift->spares, self->template);
     int done = handle == NULL ? -1 : running() == NULL ? 0 : located(swift, handle, NULL);
     if (done > 0) done = held(swift, handle) < 0 ? -1 : attach(self, handle, file, buffer, raw);
     Py_XDECREF(handle);
@@ -238,13 +224,10 @@ static int files_fill(Files *self, PyObject *parts) {
 #define PART(name) if ((self->name = given(parts, #name)) == NULL) return -1;
     FILE_PARTS(PART)
 #undef PART
-    if (!Py_IS_TYPE(self->swift, &Swift_Type) || !PyType_Check(self->handle_type) ||
-        !PyType_IsSubtype((PyTypeObject *)self->handle_type, (PyTypeObject *)((Swift *)self->swift)->handle_type)) {
-        PyErr_SetString(PyExc_TypeError, "a Swift, and a class of its handles, expected");
-        return -1;
-    }
-    if (!is_plain_type((PyTypeObject *)self->handle_type) || find_below(self) < 0) return -1;
-#define SLOT(name) if ((self->slot_##name = slot((PyTypeObject *)self->handle_type, #name)) < 0) return -1;
+    if (!Py_IS_TYPE(self->swift, &Swift_Type)) return PyErr_Format(PyExc_TypeError, "%R found, a Swift expected", self->swift), -1;
+    PyTypeObject *type = Py_TYPE(self->template);
+    if (!is_handle((Swift *)self->swift, self->template) || !is_plain_type(type) || find_below(self) < 0) return -1;
+#define SLOT(name) if ((self->slot_##name = slot(type, #name)) < 0) return -1;
     FILE_SLOTS(SLOT)
 #undef SLOT
     return 0;

@@ -161,6 +161,16 @@ static PyObject *now_of(Swift *self) {
 
 static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
 
+/* The same as a number, in seconds; -1 with an exception. */
+static int now_is(Swift *self, double *now) {
+    if (self->clock == self->monotonic) return *now = monotonic(), 0;
+    PyObject *told = now_of(self);
+    if (told == NULL) return -1;
+    *now = seconds(told);
+    Py_DECREF(told);
+    return *now == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
 static int brief_of(Swift *self, double *brief) {
     *brief = seconds(self->brief);
     return *brief == -1 && PyErr_Occurred() ? -1 : 0;
@@ -197,9 +207,9 @@ static int held(Swift *self, PyObject *handle) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a handle that was located expected");
         return -1;
     }
-    PyObject *young = rack->young, *now = now_of(self);
-    if (now == NULL) return -1;
-    put(handle, self->handle_acquired_at, now);
+    PyObject *young = rack->young;
+    double now;
+    if (now_is(self, &now) < 0 || put_time(handle, self->handle_acquired_at, now) < 0) return -1;
     if (table_put((Table *)young, handle, handle) < 0) return -1;
     PyObject *before = get(site, self->site_latest);
     *place_of(site, self->site_latest) = Py_NewRef(handle);
@@ -241,20 +251,13 @@ static int gave_back_briefly(Swift *self, PyObject *handle) {
     Rack *rack = rack_of(self, get(handle, self->handle_kind));
     PyObject *holds = rack == NULL ? NULL : counter_of(self, handle, rack);
     if (holds == NULL || acquired_at == NULL || get(handle, self->handle_released_at) != Py_None) return PyErr_Occurred() ? -1 : 0;
-    PyObject *young = rack->young, *brief_ones = rack->brief, *now = now_of(self);
-    if (now == NULL) return -1;
-    double brief = 0, duration = seconds(now) - seconds(acquired_at);
-    if (brief_of(self, &brief) < 0 || (!(PyFloat_CheckExact(now) && PyFloat_CheckExact(acquired_at)) && PyErr_Occurred())) {
-        Py_DECREF(now);
-        return -1;
-    }
-    int done = duration < brief ? unshelve(young, handle) : 0;
-    if (done <= 0) {
-        Py_DECREF(now);
-        return done;
-    }
-    put(handle, self->handle_released_at, now);
-    return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, duration) < 0 ? -1 : 1;
+    PyObject *young = rack->young, *brief_ones = rack->brief;
+    double now, brief = 0, since = seconds(acquired_at);
+    if ((since == -1 && PyErr_Occurred()) || now_is(self, &now) < 0 || brief_of(self, &brief) < 0) return -1;
+    int done = now - since < brief ? unshelve(young, handle) : 0;
+    if (done <= 0) return done;
+    if (put_time(handle, self->handle_released_at, now) < 0) return -1;
+    return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, now - since) < 0 ? -1 : 1;
 }
 
 /* As Tracker.release of what is a handle; Python does what is left. */

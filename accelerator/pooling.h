@@ -57,16 +57,6 @@ static int left(PyObject *pool, Py_ssize_t list, PyObject *handle) {
 
 /* -- asking -- */
 
-/* A handle just as the template is: all that it has are slots. */
-static PyObject *cloned(Swift *swift, PyObject *template) {
-    PyTypeObject *type = Py_TYPE(template);
-    PyObject *handle = fresh(swift->spares, type);
-    if (handle == NULL) return NULL;
-    for (Py_ssize_t at = sizeof(PyObject); at < type->tp_basicsize; at += sizeof(PyObject *))
-        *place_of(handle, at) = Py_XNewRef(get(template, at));
-    return handle;
-}
-
 /* Whether what runs `code` asks for a handle that `new_handle` alone knows; -1 with an exception. */
 static inline int asks(Taking *self, PyObject *code) {
     return PySet_GET_SIZE(self->askers) && PyCode_Check(code) ? PySet_Contains(self->askers, ((PyCodeObject *)code)->co_name) : 0;
@@ -80,7 +70,7 @@ static PyObject *handle_for(Taking *self, PyObject *frame) {
         Py_DECREF(code);
         if (special) return special < 0 ? NULL : PyObject_CallOneArg(self->new_handle, frame);
     }
-    return cloned(swift_of(self), self->template);
+    return cloned(swift_of(self)->spares, self->template);
 }
 
 /* What stands for a pool, whose reference is taken; NULL with an exception where it does not. */
@@ -110,9 +100,8 @@ static PyObject *pool_for(Taking *self, PyObject *thing) {
 
 /* As PoolBook.wait_for; `pool` where that is known already, else NULL. */
 static int begun(Taking *self, PyObject *thing, PyObject *pool, PyObject *handle) {
-    PyObject *now = now_of(swift_of(self));
-    if (now == NULL) return -1;
-    put(handle, swift_of(self)->handle_acquired_at, now);
+    double now;
+    if (now_is(swift_of(self), &now) < 0 || put_time(handle, swift_of(self)->handle_acquired_at, now) < 0) return -1;
     pool = pool != NULL ? Py_NewRef(pool) : pool_for(self, thing);
     if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
@@ -144,20 +133,19 @@ static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *con
     return table_put((Table *)self->handles, key, handle) < 0 ? -1 : shelve(get(pool, self->pool_held), handle);
 }
 
-/* Keep a duration, in seconds. */
-static int noted_time(PyObject *times, PyObject *since, PyObject *until) {
-    return since == NULL || until == NULL ? 0 : keep(times, seconds(until) - seconds(since));
+/* Keep what has passed of a handle's times, in seconds. */
+static int noted_time(PyObject *times, double since, PyObject *until) {
+    return until == NULL ? 0 : keep(times, seconds(until) - since);
 }
 
 /* Wait no more, but hold. */
 static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, void *key) {
     Py_ssize_t at = swift_of(self)->handle_acquired_at;
-    PyObject *pool = get(handle, self->handle_pool), *since = Py_XNewRef(get(handle, at));
+    PyObject *pool = get(handle, self->handle_pool), *asked_at = get(handle, at);
+    double since = asked_at == NULL ? 0 : seconds(asked_at);
     int done = left(pool, self->pool_waiting, handle);
     if (done == 0) done = entered(self, handle, pool, connection, key);
-    if (done == 0) done = noted_time(get(pool, self->pool_waits), since, get(handle, at));
-    Py_XDECREF(since);
-    return done;
+    return done < 0 || asked_at == NULL ? done : noted_time(get(pool, self->pool_waits), since, get(handle, at));
 }
 
 /* 1 done, 0 where it is for PoolBook to say what that means, -1 with an exception. */
@@ -180,7 +168,8 @@ static int over(Taking *self, PyObject *handle) {
     if (left(pool, self->pool_held, handle) < 0) return -1;
     put(handle, self->handle_connection, Py_NewRef(Py_None));
     if (gave_back(swift_of(self), handle) < 0) return -1;
-    return noted_time(get(pool, self->pool_uses), get(handle, swift_of(self)->handle_acquired_at), get(handle, swift_of(self)->handle_released_at));
+    PyObject *since = get(handle, swift_of(self)->handle_acquired_at);
+    return since == NULL ? 0 : noted_time(get(pool, self->pool_uses), seconds(since), get(handle, swift_of(self)->handle_released_at));
 }
 
 /* Whether a handle's connection is there. */

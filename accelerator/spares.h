@@ -1,4 +1,4 @@
-/* Handles that nobody has any more, each kept, emptied, for the next of its type: neither is freed nor made anew. */
+/* Handles that nobody has any more, each kept for the next of its type: neither is freed nor made anew. */
 #ifndef SPARES_H
 #define SPARES_H
 
@@ -8,8 +8,8 @@
 #define SPARES 16
 
 typedef struct {
-    PyTypeObject *type;
-    PyObject *handle; /* all its slots are NULL; NULL: none is kept */
+    PyObject *template; /* what the next one is to be like */
+    PyObject *handle;   /* is like it, but for times that are written over; NULL: none is kept */
 } Spare;
 
 static int is_plain_type(PyTypeObject *type) {
@@ -24,41 +24,64 @@ static void forget_spare(Spare *spare) {
     Spare before = *spare;
     *spare = (Spare){NULL, NULL};
     Py_XDECREF(before.handle);
-    Py_XDECREF(before.type);
+    Py_XDECREF(before.template);
 }
 
-/* An object of a type that has slots alone, all of them NULL. */
-static PyObject *fresh(Spare *spares, PyTypeObject *type) {
-    Spare *spare = spare_of(spares, type);
-    if (spare->type != type) {
+static inline int is_own_time(PyObject *value) { return value != NULL && PyFloat_CheckExact(value) && Py_REFCNT(value) == 1; }
+
+/* Give each slot what a template has there. A time that nobody else has stays where the template has nothing. */
+static void be_like(PyObject *handle, PyObject *template) {
+    for (Py_ssize_t at = sizeof(PyObject); at < Py_TYPE(handle)->tp_basicsize; at += sizeof(PyObject *)) {
+        PyObject *before = get(handle, at), *after = get(template, at);
+        if (before == after || (after == NULL && is_own_time(before))) continue;
+        *place_of(handle, at) = Py_XNewRef(after);
+        Py_XDECREF(before);
+    }
+}
+
+/* A handle just as the template is, whose type has slots alone. */
+static PyObject *cloned(Spare *spares, PyObject *template) {
+    Spare *spare = spare_of(spares, Py_TYPE(template));
+    if (spare->template != template) {
         forget_spare(spare);
-        *spare = (Spare){(PyTypeObject *)Py_NewRef((PyObject *)type), NULL};
+        *spare = (Spare){Py_NewRef(template), NULL};
     } else if (spare->handle != NULL) {
         PyObject *handle = spare->handle;
         spare->handle = NULL;
         return handle;
     }
-    return type->tp_alloc(type, 0);
-}
-
-static void empty(PyObject *handle) {
-    for (Py_ssize_t at = sizeof(PyObject); at < Py_TYPE(handle)->tp_basicsize; at += sizeof(PyObject *)) put(handle, at, NULL);
+    PyObject *handle = Py_TYPE(template)->tp_alloc(Py_TYPE(template), 0);
+    if (handle != NULL) be_like(handle, template);
+    return handle;
 }
 
 static inline int is_to_spare(Spare *spare, PyObject *handle) {
-    return Py_REFCNT(handle) == 1 && spare->type == Py_TYPE(handle) && spare->handle == NULL;
+    return Py_REFCNT(handle) == 1 && spare->template != NULL && Py_IS_TYPE(handle, Py_TYPE(spare->template)) && spare->handle == NULL;
 }
 
-/* Let go of a handle, the reference to which is taken. What is in its slots may run foreign code as it goes. */
+/* Let go of a handle, the reference to which is taken. What is in its slots may run foreign code as it goes, which may
+   have the spare forgotten, or a template be another. */
 static void let_go_of(Spare *spares, PyObject *handle) {
     Spare *spare = handle == NULL ? NULL : spare_of(spares, Py_TYPE(handle));
     if (spare != NULL && is_to_spare(spare, handle)) {
-        empty(handle);
-        if (is_to_spare(spare, handle)) {
+        PyObject *template = Py_NewRef(spare->template);
+        be_like(handle, template);
+        int same = spare->template == template;
+        Py_DECREF(template);
+        if (same && is_to_spare(spare, handle)) {
             spare->handle = handle;
             return;
         }
     }
     Py_XDECREF(handle);
+}
+
+/* Put a time, in seconds, into a slot: into the number that is there, where nobody else has that. */
+static inline int put_time(PyObject *object, Py_ssize_t offset, double seconds) {
+    PyObject *before = get(object, offset), *after;
+    if (is_own_time(before)) return ((PyFloatObject *)before)->ob_fval = seconds, 0;
+    if ((after = PyFloat_FromDouble(seconds)) == NULL) return -1;
+    put(object, offset, after);
+    return 0;
 }
 #endif

@@ -104,7 +104,7 @@ static int swift_traverse(Swift *self, visitproc visit, void *arg) {
         Py_VISIT(rack->brief);
     }
     for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) {
-        Py_VISIT(spare->type);
+        Py_VISIT(spare->template);
         Py_VISIT(spare->handle);
     }
     return visit_all(&self->memory, visit, arg);
@@ -177,7 +177,7 @@ static int make_names(void) {
     NAME(ignored_name, "ignored")
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
-    NAME(dict_name, "__dict__") NAME(no_name, "") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
+    NAME(dict_name, "__dict__") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
     NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
     NAME(queue_name, "_queue") NAME(con_name, "_con") NAME(is_closed_name, "is_closed")
     NAME(ssl_name, "is_ssl") NAME(host_name, "host") NAME(port_name, "port")

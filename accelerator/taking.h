@@ -114,11 +114,9 @@ static int used(Taking *self, PyObject *handle) {
     if (count_up(handle, self->handle_uses) < 0) return -1;
     PyObject *since = get(handle, swift->handle_acquired_at);
     if (since == NULL || get(handle, swift->handle_shared) == Py_True) return 0;
-    PyObject *now = now_of(swift);
-    double brief = 0;
-    int done = now == NULL || brief_of(swift, &brief) < 0 ? -1 : seconds(now) - seconds(since) >= brief;
-    Py_XDECREF(now);
-    return PyErr_Occurred() ? -1 : done;
+    double now, brief, began = seconds(since);
+    if ((began == -1 && PyErr_Occurred()) || now_is(swift, &now) < 0 || brief_of(swift, &brief) < 0) return -1;
+    return now - began >= brief;
 }
 
 /* The handle of a connection that is used, the caller's reference; NULL where there is none, or with an exception. Most

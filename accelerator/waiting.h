@@ -72,13 +72,11 @@ static int begun_at_once(Taking *self, PyObject *thing, PyObject *handle) {
     int done = asks_first(self, handle);
     if (done > 0) done = is_at_hand(self, thing);
     if (done <= 0) return done;
-    PyObject *now = now_of(swift_of(self)), *pool = now == NULL ? NULL : pool_for(self, thing);
-    if (pool == NULL) {
-        Py_XDECREF(now);
-        return -1;
-    }
-    put(handle, swift_of(self)->handle_acquired_at, now);
+    double now;
+    PyObject *pool = now_is(swift_of(self), &now) < 0 ? NULL : pool_for(self, thing);
+    if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
+    if (put_time(handle, swift_of(self)->handle_acquired_at, now) < 0) return -1;
     put(handle, self->handle_waits, Py_NewRef(Py_True));
     return 1;
 }

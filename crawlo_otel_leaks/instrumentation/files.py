@@ -68,8 +68,7 @@ def _opener_in_c(tracker: Tracker, accelerator: Accelerator) -> Callable[..., An
     """Return what makes the same of it in C: an `open` without a frame of ours below it."""
     long_way = _opener(tracker)
     files = accelerator.files(
-        handle_type=FileHandle,
-        kind=semconv.FILE,
+        template=FileHandle(semconv.FILE),
         text=io.TextIOWrapper,
         buffers=(io.BufferedReader, io.BufferedWriter, io.BufferedRandom),
         fileio=FileIO,
