@@ -4,8 +4,7 @@
 
 #include "asking.h"
 
-static PyObject *connector_name, *key_name, *loop_name, *ssl_name, *host_name, *port_name, *protocol_name, *http_text, *https_text,
-    *colon_text;
+static PyObject *connector_name, *key_name, *loop_name, *ssl_name, *host_name, *port_name, *http_text, *https_text, *colon_text;
 
 /* -- its beginning -- */
 

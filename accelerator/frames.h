@@ -66,6 +66,9 @@ static inline int instruction_of(Step *step) { return _PyInterpreterFrame_LASTI(
 
 static inline PyObject *globals_of(Step *step) { return step->f_globals; }
 
+/* What a function was called with first, borrowed; NULL where there is none, or an inner function has it too. */
+static inline PyObject *first_local(Step *step) { return ((PyCodeObject *)code_of(step))->co_argcount ? step->localsplus[0] : NULL; }
+
 /* Where a coroutine executes, once it does: within the coroutine itself, so that no other's is there while it lives. */
 static inline Step *step_of(PyObject *coroutine) { return (Step *)((PyCoroObject *)coroutine)->cr_iframe; }
 
@@ -76,6 +79,7 @@ static inline Step *back(Step *step) { return step->f_back; }
 static inline PyObject *code_of(Step *step) { return (PyObject *)step->f_code; }
 static inline int instruction_of(Step *step) { return step->f_lasti < 0 ? -1 : step->f_lasti * (int)sizeof(_Py_CODEUNIT); }
 static inline PyObject *globals_of(Step *step) { return step->f_globals; }
+static inline PyObject *first_local(Step *step) { return step->f_code->co_argcount ? step->f_localsplus[0] : NULL; }
 static inline Step *running(void) { return PyEval_GetFrame(); }
 static inline Step *begin(PyObject *frame) { return (Step *)frame; }
 static inline Step *step_of(PyObject *coroutine) { return ((PyCoroObject *)coroutine)->cr_frame; }

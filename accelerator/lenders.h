@@ -4,22 +4,18 @@
 
 #include "waiting.h"
 
-/* What a method's stand needs beside its name: a ContextVar, with which others of the same pool's pass on a handle, and a
-   slot in the handle for whether that waits. */
-enum { NOTHING, VARIABLE, VARIABLE_AND_SLOT };
-
-static const struct { const char *name; vectorcallfunc call; int needs; } lending_roles[] = {
-    {"take", take_call, NOTHING},  {"give_back", give_back_call, NOTHING},   {"end", end_call, NOTHING},
-    {"use", use_call, NOTHING},    {"ask", ask_call, VARIABLE},              {"wait", wait_call, VARIABLE_AND_SLOT},
-    {"hold", hold_call, VARIABLE_AND_SLOT},
-    {NULL},
+/* What each does, and whether it needs a ContextVar, with which others of the same pool's pass on a handle, and a slot in
+   the handle for whether that waits. */
+static const struct { const char *name; vectorcallfunc call; int passes_on; } lending_roles[] = {
+    {"take", take_call, 0}, {"give_back", give_back_call, 0}, {"end", end_call, 0},   {"use", use_call, 0},
+    {"ask", ask_call, 0},   {"wait", wait_call, 1},           {"hold", hold_call, 1}, {NULL},
 };
 
 static vectorcallfunc role_of_lending(Taking *self, const char *name, PyObject *detail) {
-    int has = !PyContextVar_CheckExact(detail) ? NOTHING : self->handle_waits < 0 ? VARIABLE : VARIABLE_AND_SLOT;
+    int passes_on = PyContextVar_CheckExact(detail) && self->handle_waits >= 0;
     for (int at = 0; lending_roles[at].name != NULL; at++)
-        if (strcmp(lending_roles[at].name, name) == 0 && lending_roles[at].needs <= has) return lending_roles[at].call;
-    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, end, use, or ask, wait or hold with a ContextVar expected", name, detail);
+        if (strcmp(lending_roles[at].name, name) == 0 && lending_roles[at].passes_on <= passes_on) return lending_roles[at].call;
+    PyErr_Format(PyExc_ValueError, "%s with %R found, take, give_back, end, use, ask, or wait or hold with a ContextVar expected", name, detail);
     return NULL;
 }
 
@@ -27,6 +23,7 @@ static int lending_traverse(Lending *self, visitproc visit, void *arg) {
     Py_VISIT(self->taking);
     Py_VISIT(self->python);
     Py_VISIT(self->detail);
+    Py_VISIT(self->detail_in.type);
     return stand_traverse(&self->stand, visit, arg);
 }
 
@@ -35,6 +32,7 @@ static void lending_dealloc(Lending *self) {
     Py_CLEAR(self->taking);
     Py_CLEAR(self->python);
     Py_CLEAR(self->detail);
+    Py_CLEAR(self->detail_in.type);
     end_stand(&self->stand);
 }
 

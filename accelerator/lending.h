@@ -9,7 +9,8 @@ typedef struct {
     Stand stand;
     Taking *taking;
     PyObject *python; /* stands for the same in Python, for what is not plain */
-    PyObject *detail; /* give_back, end: the attribute that has the connection, or None; ask, wait, hold: a ContextVar */
+    PyObject *detail; /* give_back, end: the attribute that has the connection, or None; wait, hold: a ContextVar */
+    Inside detail_in;
 } Lending;
 
 /* Whether it is to note anything, rather than that all goes straight through; a method has whom it is called of. */
@@ -73,7 +74,7 @@ static PyObject *take_call(PyObject *callable, PyObject *const *args, size_t fla
 
 /* The connection that a method is called with, whatever its parameter is called; the caller's reference. */
 static PyObject *given_back(Lending *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
-    if (self->detail != Py_None) return PyObject_GetAttr(args[0], self->detail);
+    if (self->detail != Py_None) return attribute_of(&self->detail_in, args[0], self->detail);
     if (count > 1 || (keywords != NULL && PyTuple_GET_SIZE(keywords))) return Py_NewRef(args[1]);
     return Py_NewRef(Py_None);
 }

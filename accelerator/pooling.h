@@ -4,6 +4,8 @@
 
 #include "holding.h"
 
+static PyObject *protocol_name; /* what the connections of more than one library have */
+
 /* What is kept, by the name it is given under. `asker`: names of functions whose handles `new_handle` alone knows;
    `aside`: while there is something in it, all goes the long way; `known_by`: the attribute of a library's pool by
    which it is known, or None; `inside`: that of a connection, or None, with which its handle is found. */
@@ -14,6 +16,14 @@
 
 #define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool) SLOT(watch)
 #define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses) SLOT(stacked)
+
+/* What lies between a call that asks and what it leads to, for pools of which something to await is asked; waiting.h. */
+typedef struct {
+    PyObject *by_asked, *by_asked_before; /* handles, by what is awaited: of late, and of before that; or NULL */
+    PyObject *next, *holder;              /* the handle that gets what a holder, which is not ours, is about to lend; or NULL */
+    Inside con, aborted, protocol, age, current;
+    Method connected;
+} Awaited;
 
 typedef struct {
     PyObject_HEAD
@@ -26,7 +36,8 @@ typedef struct {
 #define SLOT(name) Py_ssize_t pool_##name;
     POOL_SLOTS(SLOT)
 #undef SLOT
-    Inside inside_of; /* where connections of the last one's type have what they are known by */
+    Inside inside_of, known_in; /* where connections, and pools, of the last one's type have what they are known by */
+    Awaited awaited;
     PyObject *latest; /* the handle that was used last, or NULL */
     Py_ssize_t ref_key, handle_uses, handle_waits; /* the last two: -1 where its handles have none */
 } Taking;
@@ -42,8 +53,8 @@ static inline int is_connections(Taking *self, PyObject *thing) {
 }
 
 /* What stands for an object that may be told by one of its attributes alone; the caller's reference. */
-static inline PyObject *by(PyObject *thing, PyObject *attribute) {
-    return attribute == Py_None ? Py_NewRef(thing) : PyObject_GetAttr(thing, attribute);
+static inline PyObject *by(Inside *known, PyObject *thing, PyObject *attribute) {
+    return attribute == Py_None ? Py_NewRef(thing) : attribute_of(known, thing, attribute);
 }
 
 /* Take a handle off one of a pool's lists, which it may be on. */
@@ -84,7 +95,7 @@ static PyObject *as_pool(Taking *self, PyObject *pool) {
 
 /* The tracker's pool, the caller's reference; NULL where nobody has asked for it yet, or with an exception. */
 static PyObject *pool_known(Taking *self, PyObject *thing) {
-    PyObject *known = by(thing, self->known_by), *pool = NULL;
+    PyObject *known = by(&self->known_in, thing, self->known_by), *pool = NULL;
     PyObject *pair = known == NULL ? NULL : indexed(self->pools, known);
     if (pair != NULL && PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 && refers_to(PyTuple_GET_ITEM(pair, 0), known))
         pool = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
@@ -151,7 +162,7 @@ static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, v
 /* 1 done, 0 where it is for PoolBook to say what that means, -1 with an exception. */
 static int got_plainly(Taking *self, PyObject *handle, PyObject *connection) {
     if (PyDict_GET_SIZE(self->aside)) return 0;
-    PyObject *inner = self->inside == Py_None ? Py_NewRef(connection) : attribute_of(&self->inside_of, connection, self->inside);
+    PyObject *inner = by(&self->inside_of, connection, self->inside);
     if (inner == NULL) return -1;
     int known = self->inside != Py_None && indexed(self->handles, inner) != NULL;
     int done = known ? 0 : waits_no_more(self, handle, connection, inner) < 0 ? -1 : 1;

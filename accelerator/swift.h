@@ -121,6 +121,32 @@ static inline PyObject *call_method(PyObject *own, PyObject *thing, PyObject *na
     return PyObject_CallMethodNoArgs(thing, name);
 }
 
+/* What objects of just this type have under a name of a method's. */
+typedef struct {
+    PyTypeObject *type;
+    PyObject *method;
+} Method;
+
+static inline void forget_method(Method *known) {
+    Method before = *known;
+    *known = (Method){NULL, NULL};
+    Py_XDECREF(before.type);
+    Py_XDECREF(before.method);
+}
+
+/* Call a method that needs nothing, of an object whose type, which is kept, is looked at when it is not the last one's. */
+static inline PyObject *call_known(Method *known, PyObject *thing, PyObject *name) {
+    if (known->type != Py_TYPE(thing)) {
+        PyObject *method = PyObject_GetAttr((PyObject *)Py_TYPE(thing), name);
+        if (method == NULL) return NULL;
+        forget_method(known);
+        *known = (Method){(PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(thing)), method};
+    }
+    if (!Py_IS_TYPE(known->method, &PyMethodDescr_Type)) return PyObject_CallMethodNoArgs(thing, name);
+    PyMethodDef *function = ((PyMethodDescrObject *)known->method)->d_method;
+    return function->ml_flags == METH_NOARGS ? function->ml_meth(thing, NULL) : PyObject_CallOneArg(known->method, thing);
+}
+
 typedef int (*Fill)(PyObject *self, PyObject *parts);
 
 /* An object that `fill` gives its parts: there is none without them, so that no method needs to ask for each. */

@@ -149,6 +149,53 @@ static PyObject *taking_note_use(Taking *self, PyObject *connection) {
     Py_RETURN_TRUE;
 }
 
+/* -- what is asked for, and not awaited yet -- */
+
+static int visit_awaited(Awaited *awaited, visitproc visit, void *arg) {
+    Py_VISIT(awaited->by_asked);
+    Py_VISIT(awaited->by_asked_before);
+    Py_VISIT(awaited->next);
+    Inside *known[] = {&awaited->con, &awaited->aborted, &awaited->protocol, &awaited->age, &awaited->current};
+    for (size_t at = 0; at < sizeof known / sizeof *known; at++) Py_VISIT(known[at]->type);
+    Py_VISIT(awaited->connected.type);
+    return 0;
+}
+
+static void forget_awaited(Awaited *awaited) {
+    Awaited before = *awaited;
+    *awaited = (Awaited){NULL};
+    Py_XDECREF(before.by_asked);
+    Py_XDECREF(before.by_asked_before);
+    Py_XDECREF(before.next);
+    Inside *known[] = {&before.con, &before.aborted, &before.protocol, &before.age, &before.current};
+    for (size_t at = 0; at < sizeof known / sizeof *known; at++) Py_XDECREF(known[at]->type);
+    forget_method(&before.connected);
+}
+
+static PyObject *taking_tidy(Taking *self, PyObject *Py_UNUSED(none)) {
+    PyObject *before = self->awaited.by_asked_before;
+    self->awaited.by_asked_before = self->awaited.by_asked;
+    self->awaited.by_asked = NULL;
+    Py_XDECREF(before);
+    Py_RETURN_NONE;
+}
+
+/* Keep the handle of who asked by what is to be awaited; -1 with an exception. */
+static int keep_asked(Taking *self, PyObject *asked, PyObject *handle) {
+    if (self->awaited.by_asked == NULL && (self->awaited.by_asked = PyObject_CallNoArgs((PyObject *)&Index_Type)) == NULL) return -1;
+    return table_put((Table *)self->awaited.by_asked, asked, handle);
+}
+
+/* The handle of who asked for what is awaited now, which is forgotten; NULL where nobody did. */
+static PyObject *asker_of(Taking *self, PyObject *asked) {
+    PyObject *late = self->awaited.by_asked, *early = self->awaited.by_asked_before;
+    PyObject *handle = late == NULL ? NULL : table_pop((Table *)late, asked);
+    PyObject *other = early == NULL ? NULL : table_pop((Table *)early, asked);
+    if (handle == NULL) return other;
+    Py_XDECREF(other);
+    return handle;
+}
+
 /* -- one object for each PoolBook -- */
 
 /* The offset of a slot that not every kind of handle has; -1 with an exception where it is no slot. */
@@ -194,7 +241,8 @@ static int taking_traverse(Taking *self, visitproc visit, void *arg) {
 #undef PART
     Py_VISIT(self->latest);
     Py_VISIT(self->inside_of.type);
-    return 0;
+    Py_VISIT(self->known_in.type);
+    return visit_awaited(&self->awaited, visit, arg);
 }
 
 static int taking_clear(Taking *self) {
@@ -204,6 +252,8 @@ static int taking_clear(Taking *self) {
 #undef PART
     Py_CLEAR(self->latest);
     Py_CLEAR(self->inside_of.type);
+    Py_CLEAR(self->known_in.type);
+    forget_awaited(&self->awaited);
     return 0;
 }
 
@@ -226,6 +276,7 @@ static PyMethodDef taking_methods[] = {
     {"gave_back", (PyCFunction)taking_gave_back, METH_O, NULL},
     {"_end", (PyCFunction)taking_end, METH_O, NULL},
     {"note_use", (PyCFunction)taking_note_use, METH_O, NULL},
+    {"tidy", (PyCFunction)taking_tidy, METH_NOARGS, "Forget what was asked for before the last time, and never awaited."},
     {"stand", (PyCFunction)taking_stand, METH_VARARGS, "Return what stands in front of a method, by what that does."},
     {NULL},
 };

@@ -1,36 +1,26 @@
-/* Where a connection is asked for in one call, waited for in another and there in a third, as asyncpg's pools have it: a
-   ContextVar has the handle meanwhile, in a list, which those further in empty without a variable of their own. */
+/* Where something to await is asked for in one call, awaited in another and lent in a third, as asyncpg's pools have it:
+   the handle is kept by what is awaited, and then by who is about to lend. Where that is not plain, a ContextVar has it
+   meanwhile, in a list, which those further in empty without a variable of their own. */
 #ifndef WAITING_H
 #define WAITING_H
 
 #include "lending.h"
 
-static PyObject *queue_name, *con_name, *is_closed_name;
+static PyObject *queue_name, *con_name, *aborted_name, *connected_name, *age_name;
 
 static PyObject *ask_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
-    if (is_noting(self, flags)) {
-        PyObject *handle = taking_ask(self->taking, NULL), *asked = handle == NULL ? NULL : PyList_New(1), *before = NULL;
-        if (asked != NULL) {
-            PyList_SET_ITEM(asked, 0, Py_NewRef(handle));
-            before = PyContextVar_Set(self->detail, asked);
-            Py_DECREF(asked);
-        }
-        Py_XDECREF(handle);
-        if (before == NULL) return NULL;
-        Py_DECREF(before);
+    if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
+    PyObject *handle = taking_ask(self->taking, NULL);
+    if (handle == NULL) return NULL;
+    PyObject *asked = straight(self, args, flags, keywords);
+    if (asked != NULL && handle != Py_None && keep_asked(self->taking, asked, handle) < 0) {
+        PyObject *told = taking_failed(self->taking, "ask");
+        if (told == NULL) Py_CLEAR(asked);
+        Py_XDECREF(told);
     }
-    return straight(self, args, flags, keywords);
-}
-
-/* The list that has the handle of who asked, the caller's reference; NULL where nobody did. */
-static PyObject *asked_in(Lending *self) {
-    PyObject *asked = NULL;
-    if (PyContextVar_Get(self->detail, NULL, &asked) < 0) PyErr_Clear(); /* it cannot be read: as if nobody had */
-    if (asked != NULL && PyList_CheckExact(asked) && PyList_GET_SIZE(asked) == 1 && Py_IS_TYPE(PyList_GET_ITEM(asked, 0), Py_TYPE(self->taking->template)))
-        return asked;
-    Py_XDECREF(asked);
-    return NULL;
+    Py_DECREF(handle);
+    return asked;
 }
 
 /* Whether who asked is the running task, and waits for nothing yet; -1 with an exception. */
@@ -43,54 +33,105 @@ static int asks_first(Taking *self, PyObject *handle) {
     return done;
 }
 
-/* Whether a connection is open; -1 with an exception. */
-static int is_open(PyObject *connection) {
+/* Whether a connection is open, as its own `is_closed` asks; -1 with an exception. */
+static int is_open(Awaited *known, PyObject *connection) {
     if (connection == Py_None) return 0;
-    PyObject *closed = PyObject_CallMethodNoArgs(connection, is_closed_name);
-    int done = closed == NULL ? -1 : PyObject_Not(closed);
-    Py_XDECREF(closed);
+    PyObject *aborted = attribute_of(&known->aborted, connection, aborted_name);
+    PyObject *protocol = aborted == NULL ? NULL : attribute_of(&known->protocol, connection, protocol_name);
+    PyObject *connected = protocol == NULL ? NULL : call_known(&known->connected, protocol, connected_name);
+    int done = connected == NULL ? -1 : aborted == Py_False && connected == Py_True;
+    Py_XDECREF(aborted);
+    Py_XDECREF(protocol);
+    Py_XDECREF(connected);
     return done;
 }
 
-/* Whether what comes next out of a pool's queue has an open connection; -1 with an exception. */
-static int is_at_hand(Taking *self, PyObject *pool) {
-    PyObject *queue = PyObject_GetAttr(pool, self->known_by), *free = queue == NULL ? NULL : PyObject_GetAttr(queue, queue_name);
-    int done = free == NULL ? -1 : PyList_CheckExact(free) && PyList_GET_SIZE(free) > 0;
-    if (done > 0) {
-        PyObject *next = Py_NewRef(PyList_GET_ITEM(free, PyList_GET_SIZE(free) - 1)), *connection = PyObject_GetAttr(next, con_name);
-        done = connection == NULL ? -1 : is_open(connection);
-        Py_XDECREF(connection);
-        Py_DECREF(next);
-    }
-    Py_XDECREF(free);
-    Py_XDECREF(queue);
+/* Whether a holder's connection is of its pool's age, and is lent as it is; -1 with an exception. */
+static int is_current(Awaited *known, PyObject *holder, PyObject *pool) {
+    PyObject *age = attribute_of(&known->age, holder, age_name);
+    PyObject *current = age == NULL ? NULL : attribute_of(&known->current, pool, age_name);
+    int done = current == NULL ? -1 : PyObject_RichCompareBool(age, current, Py_EQ);
+    Py_XDECREF(age);
+    Py_XDECREF(current);
     return done;
+}
+
+/* What comes next out of a pool's queue, the caller's reference, where that has an open connection; None where it has
+   not, NULL with an exception. */
+static PyObject *at_hand(Taking *self, PyObject *pool) {
+    Awaited *known = &self->awaited;
+    PyObject *queue = attribute_of(&self->known_in, pool, self->known_by), *free = queue == NULL ? NULL : PyObject_GetAttr(queue, queue_name);
+    Py_XDECREF(queue);
+    if (free == NULL) return NULL;
+    int some = PyList_CheckExact(free) && PyList_GET_SIZE(free) > 0;
+    PyObject *next = some ? Py_NewRef(PyList_GET_ITEM(free, PyList_GET_SIZE(free) - 1)) : Py_NewRef(Py_None);
+    Py_DECREF(free);
+    if (next == Py_None) return next;
+    PyObject *connection = attribute_of(&known->con, next, con_name);
+    int done = connection == NULL ? -1 : is_open(known, connection);
+    Py_XDECREF(connection);
+    if (done > 0) done = is_current(known, next, pool);
+    if (done <= 0) Py_SETREF(next, done < 0 ? NULL : Py_NewRef(Py_None));
+    return next;
+}
+
+/* Whether nothing else runs between an awaiting and what is at hand: a time to wait is up to another task up to 3.11. */
+static int is_at_once(PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    if (count == 1 && keywords == NULL) return 1;
+    if (count != 2 || keywords != NULL) return 0;
+    if (args[1] == Py_None) return 1;
+#if PY_VERSION_HEX >= 0x030C0000
+    return (PyFloat_CheckExact(args[1]) || PyLong_CheckExact(args[1])) && PyFloat_AsDouble(args[1]) > 0;
+#else
+    return 0;
+#endif
 }
 
 /* As AsyncpgPools.begun_at_once; -1 with an exception. */
 static int begun_at_once(Taking *self, PyObject *thing, PyObject *handle) {
     int done = asks_first(self, handle);
-    if (done > 0) done = is_at_hand(self, thing);
-    if (done <= 0) return done;
+    PyObject *holder = done <= 0 ? NULL : at_hand(self, thing);
+    if (holder == NULL) return done <= 0 ? done : -1;
+    Py_DECREF(holder); /* the queue has it */
+    if (holder == Py_None) return 0;
     double now;
     PyObject *pool = now_is(swift_of(self), &now) < 0 ? NULL : pool_for(self, thing);
     if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
     if (put_time(handle, swift_of(self)->handle_acquired_at, now) < 0) return -1;
     put(handle, self->handle_waits, Py_NewRef(Py_True));
+    self->awaited.holder = holder;
+    self->awaited.next = Py_NewRef(handle);
     return 1;
 }
 
 static PyObject *wait_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
     if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
-    PyObject *asked = asked_in(self), *handle = asked == NULL ? NULL : Py_NewRef(PyList_GET_ITEM(asked, 0));
-    Py_XDECREF(asked);
-    int done = handle == NULL ? 0 : begun_at_once(self->taking, args[0], handle);
+    Step *awaiting = running();
+    PyObject *handle = awaiting == NULL ? NULL : asker_of(self->taking, first_local(awaiting)), *list = NULL, *before = NULL;
+    Py_CLEAR(self->taking->awaited.next);
+    int done = handle == NULL || !is_at_once(args, PyVectorcall_NARGS(flags), keywords) ? 0 : begun_at_once(self->taking, args[0], handle);
+    PyErr_Clear(); /* Python meets it as well, and tells */
+    if (handle != NULL && done <= 0 && (list = PyList_New(1)) != NULL) {
+        PyList_SET_ITEM(list, 0, Py_NewRef(handle));
+        before = PyContextVar_Set(self->detail, list);
+    }
+    Py_XDECREF(before);
+    Py_XDECREF(list);
     Py_XDECREF(handle);
     if (done > 0) return straight(self, args, flags, keywords);
-    PyErr_Clear(); /* Python meets it as well, and tells */
-    return PyObject_Vectorcall(self->python, args, flags, keywords);
+    return PyErr_Occurred() ? NULL : PyObject_Vectorcall(self->python, args, flags, keywords);
+}
+
+/* The list that has the handle of who waits, the caller's reference; NULL where nobody does. */
+static PyObject *asked_in(Lending *self) {
+    PyObject *asked = NULL;
+    if (PyContextVar_Get(self->detail, NULL, &asked) < 0) PyErr_Clear(); /* it cannot be read: as if nobody did */
+    if (asked != NULL && PyList_CheckExact(asked) && PyList_GET_SIZE(asked) == 1 && Py_IS_TYPE(PyList_GET_ITEM(asked, 0), Py_TYPE(self->taking->template)))
+        return asked;
+    Py_XDECREF(asked);
+    return NULL;
 }
 
 /* The handle of who waits, which is taken off its list; NULL where nobody does. */
@@ -104,14 +145,22 @@ static PyObject *taken_off(Lending *self) {
     return handle;
 }
 
+/* The handle of whom a holder is about to lend to, the caller's reference; NULL where that is not known. */
+static PyObject *borrower_of(Lending *self, PyObject *holder) {
+    Awaited *awaited = &self->taking->awaited;
+    PyObject *next = awaited->next;
+    if (next == NULL || awaited->holder != holder) return taken_off(self);
+    awaited->next = NULL;
+    return next;
+}
+
 /* Stands for the making of what the program has, of who lends it and the connection. */
 static PyObject *hold_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
     if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
     if (PyVectorcall_NARGS(flags) != 3 || keywords != NULL) return PyObject_Vectorcall(self->python, args, flags, keywords);
-    PyObject *result = straight(self, args, flags, NULL);
-    PyObject *handle = result == NULL ? NULL : taken_off(self);
-    if (handle != NULL && !is_held(self->taking, handle, args[2])) Py_CLEAR(result);
+    PyObject *handle = borrower_of(self, args[1]), *result = straight(self, args, flags, NULL);
+    if (handle != NULL && result != NULL && !is_held(self->taking, handle, args[2])) Py_CLEAR(result);
     Py_XDECREF(handle);
     return result;
 }

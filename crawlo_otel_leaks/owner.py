@@ -130,15 +130,15 @@ def span_finished(span: Span) -> bool:
     return not span.is_recording()
 
 
-def _records(span: Any) -> bool:
-    return span._end_time is None  # type: ignore[no-any-return]  # noqa: SLF001  (is compared with, never called)
+def _records(span: Span) -> bool:
+    return span._end_time is None  # type: ignore[attr-defined]  # noqa: SLF001  (is compared with, never called)
 
 
 def end_of(kind: type) -> str | None:
     """Return the attribute that spans of a type have None in as long as they record; None if only they can tell."""
     code, like = getattr(getattr(kind, "is_recording", None), "__code__", None), _records.__code__
-    same = code is not None and (code.co_code, code.co_names) == (like.co_code, like.co_names)
-    return "_end_time" if same and code.co_consts == like.co_consts else None
+    parts = [(one.co_code, one.co_names, one.co_consts) for one in (code, like) if one is not None]
+    return like.co_names[0] if parts == 2 * parts[-1:] else None
 
 
 def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:

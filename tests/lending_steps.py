@@ -58,9 +58,6 @@ class Pool:
     def put_back(self):
         return self.give_back(self.out)
 
-    def lend(self):
-        return "later"
-
 
 class Parts(SimpleNamespace):
     """A record, and the methods that are noted in it."""

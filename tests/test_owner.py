@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, Span
 
 from crawlo_otel_leaks import owner
 from crawlo_otel_leaks.model import Handle, Scope
@@ -319,3 +320,16 @@ def test_who_else_uses_a_handle_is_told_by_span_and_task(tracer):
         assert same == by_task | by_span
 
     asyncio.run(main())
+
+
+class Odd(trace.NonRecordingSpan):
+    def is_recording(self):
+        return self._end_time is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [(ReadableSpan, None), (Span, "_end_time"), (Odd, None), (trace.NonRecordingSpan, None), (object, None)],
+)
+def test_only_the_sdks_own_way_to_tell_a_spans_end_is_known(kind, end):
+    assert owner.end_of(kind) == end

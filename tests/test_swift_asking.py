@@ -8,6 +8,7 @@ import pickle
 import sys
 import weakref
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from aiohttp.connector import Connection
@@ -244,9 +245,27 @@ def test_who_inherits_a_span_is_told_without_a_way_through_python(monkeypatch):
     assert (handle.requests, uses, made.tracker.errors) == (1, [], 0)
 
 
-def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch):
+class Named(NamedTuple):
+    """A key as aiohttp has it of late."""
+
+    host: str
+    port: int | None
+    is_ssl: bool
+
+
+class Slotted:
+    """A key as aiohttp had it before."""
+
+    __slots__ = ("host", "is_ssl", "port")
+
+    def __init__(self, host, port, is_ssl):
+        self.host, self.port, self.is_ssl = host, port, is_ssl
+
+
+@pytest.mark.parametrize("kind", [SimpleNamespace, Named, Slotted])
+def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch, kind):
     def name_of(secure, host, port):
-        monkeypatch.setattr(sys.modules[__name__], "KEY", SimpleNamespace(is_ssl=secure, host=host, port=port))
+        monkeypatch.setattr(sys.modules[__name__], "KEY", kind(is_ssl=secure, host=host, port=port))
         slot = finish(Session().request(Connector()))
         (handle,) = parts.tracker.held()
         slot.release()
@@ -256,6 +275,13 @@ def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch):
     assert [name_of(*key) for key in keys] == [
         *("http://a:80", "http://a:80", "https://a:80", "https://b:80", "https://b:81", "https://b:None")
     ]
+
+
+def test_a_key_that_lacks_something_is_our_failure(parts, monkeypatch):
+    for key in (Named("a", 80, is_ssl=False), tuple.__new__(Named, ("a",)), object()):
+        monkeypatch.setattr(sys.modules[__name__], "KEY", key)
+        assert isinstance(finish(Session().request(Connector())), Slot)
+    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (1, 2)
 
 
 def test_many_functions_may_be_asked(parts):

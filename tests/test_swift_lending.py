@@ -7,7 +7,6 @@ import functools
 import inspect
 import pickle
 import weakref
-from contextvars import ContextVar
 
 import pytest
 from garbage import collect
@@ -19,8 +18,6 @@ from crawlo_otel_leaks import swift
 from crawlo_otel_leaks.instrumentation._direct import acquiring, releasing
 
 pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
-
-asked = ContextVar("asked", default=None)
 
 
 @pytest.fixture(params=["in C", "in Python"])
@@ -202,31 +199,20 @@ def test_other_ways_of_lending(monkeypatch, in_c):
 
         return stand
 
-    def lend(own, live):
-        def stand(pool):
-            if live:
-                asked.set([watch.ask(inspect.currentframe().f_back)])
-            return own(pool)
-
-        return stand
-
     monkeypatch.setattr(Pool, "take", acquiring(watch)(Pool.take, live))
     parts.stand(monkeypatch, Pool, "put_back", watch.way("give_back", put_back, "out"))
-    parts.stand(monkeypatch, Pool, "lend", watch.way("ask", lend, asked))
     parts.stand(monkeypatch, Connection, "work", watch.way("use", work))
     pool, other = Pool(), Connection()
-    assert (pool.lend(), other.work(), bare) == ("later", "done", [other])
-    assert asked.get()[0].site.frames[0][0] is inspect.currentframe().f_code
+    assert (other.work(), bare) == ("done", [other])
     pool.take()
     assert pool.put_back() == "given back"
     assert parts.held() == []
     live.clear()
-    asked.set(None)
-    assert (pool.lend(), other.work(), bare, asked.get()) == ("later", "done", [other], None)
+    assert (other.work(), bare) == ("done", [other])
     assert parts.tracker.errors == 0
 
 
-@pytest.mark.parametrize(("role", "detail"), [("borrow", None), ("ask", None), ("ask", "asked")])
+@pytest.mark.parametrize(("role", "detail"), [("borrow", None), ("wait", None), ("hold", "asked")])
 def test_a_way_that_there_is_not_is_refused(role, detail):
     watch = made(in_c=True).watch
     with pytest.raises(ValueError, match=role):

@@ -157,7 +157,7 @@ class Client:
         self._safely("websocket", self._note_websocket, websocket)
 
     def given_back(self, original: Wrapped, live: list[bool]) -> Wrapped:
-        """Connection.release and Connection.close; a response that is collected has the former called, without a word."""
+        """Connection.release and Connection.close; a response that is collected calls the former, without a word."""
         opened, release, abandon = self._open, self._tracker.release, self._tracker.abandon
         getframe = sys._getframe  # noqa: SLF001  (documented)
 

@@ -89,8 +89,8 @@ class PoolBook(PoolFacts):
     def way(self, role: str, python: Maker, detail: object = None) -> Maker:
         """Return what makes the stand for a method that every take goes through: in C, where that is to be had.
 
-        `role` is take, give_back or end, whose `detail` is the attribute that has the connection, use, or ask, whose
-        `detail` is the ContextVar that is set.
+        `role` is take, give_back or end, whose `detail` is the attribute that has the connection, use, ask, or wait or
+        hold, whose `detail` is the ContextVar that they share.
         """
         made = self._swift
         return python if made is None else lambda own, live: made.stand(role, own, live, python(own, live), detail)

@@ -71,6 +71,8 @@ class AsyncpgPools(PostgresWatch):
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
         self.quicken("ask", "wait_for", "got", "gave_back", "note_use", known_by="_queue")
+        if self._swift is not None:
+            self.tracker.chores.append(self._swift.tidy)
 
     def name(self, pool: Any) -> str:
         """Return `host:port/database`."""
@@ -132,7 +134,7 @@ class AsyncpgPools(PostgresWatch):
             if handle is None or handle.waits or handle.task is None or handle.task() is not running_task():
                 return False
             free = pool._queue._queue
-            if not free or free[-1]._con is None or free[-1]._con.is_closed():
+            if not free or not _is_ready(free[-1], pool):
                 return False
             handle.acquired_at, handle.pool, handle.waits = self.tracker.clock(), self.pool_of(pool), True
         except Exception as error:  # noqa: BLE001  (it is begun the long way)
@@ -244,7 +246,7 @@ class AsyncpgInstrumentor(Instrumentor):
             Point("asyncpg.pool", "PoolConnectionHolder._release", give_back, "pool", direct=True),
             Point("asyncpg.pool", "PoolConnectionProxy.__init__", hold, "pool", direct=True),
             Point("asyncpg.pool", "Pool._acquire", pools.way("wait", pools.wait, _asked), "pool", direct=True),
-            Point("asyncpg.pool", "Pool.acquire", pools.way("ask", pools.call, _asked), "pool", direct=True),
+            Point("asyncpg.pool", "Pool.acquire", pools.way("ask", pools.call), "pool", direct=True),
             Point("asyncpg.pool", "Pool._get_new_connection", pools.create_async, "pool"),
             Point("asyncpg.connection", "Connection._cleanup", opened.close, "connection"),
             Point("asyncpg.connection", "Connection.__del__", opened.drop, "connection"),
@@ -265,6 +267,12 @@ def _sizes(queue: Any, least: int) -> Callable[[], Limits | None]:
         return Limits(max=free.maxsize, idle=idle, idle_min=least, idle_max=free.maxsize)
 
     return read
+
+
+def _is_ready(holder: Any, pool: Any) -> bool:
+    """Whether a holder's connection is lent as it is."""
+    open_ = holder._con is not None and not holder._con.is_closed()
+    return open_ and bool(holder._generation == pool._generation)
 
 
 def _queries(connection: Any) -> object:
