@@ -44,8 +44,9 @@ def deep(depth: int, work: Work) -> float:
     return work() if depth == 0 else deep(depth - 1, work)
 
 
-def timed(work: Work) -> float:
+def timed(work: Work, part: float = 1) -> float:
     """Return the seconds of one operation; what preparing the round left behind is not collected within it."""
+    work.part = part
     gc.collect()
     return deep(DEPTH, work)
 
@@ -53,7 +54,7 @@ def timed(work: Work) -> float:
 def one_round(work: Work, rival: Rival) -> tuple[float, float]:
     """Return the seconds of one operation, and its part of what is done later."""
     with rival.on(work):
-        took = timed(work)
+        took = timed(work, rival.part)
         return took, max(0.0, rival.later()) / work.loops
 
 

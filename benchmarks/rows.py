@@ -39,20 +39,20 @@ class Row(NamedTuple):
 
 
 ROWS: Final = (
-    Row("open + read + close", 1.10, "files", lambda: works.files(5000), 61),
-    Row("open + read + close, level full", 1.35, "files", lambda: works.files(5000), 61, "full", alone=True),
-    Row("SQLAlchemy checkout + checkin", 1.15, "sqlalchemy", lambda: pools.sqlalchemy_checkouts(10_000), 61),
-    Row("redis GET", 1.03, "redis", lambda: pools.redis_gets(1000), 61),
-    Row("redis GET, asyncio", 1.03, "redis", lambda: pools.AsyncRedisGets(1000), 61),
-    Row("asyncpg acquire + SELECT 1 + release", 1.03, "asyncpg", lambda: pools.AsyncpgSelects(500), 61),
-    Row("aiohttp GET, local server", 1.02, "aiohttp", lambda: works.Gets(1000), 61),
-    Row("urllib3 GET, local server", None, "urllib3", lambda: clients.urllib3_gets(200), 31),
-    Row("requests GET, local server", None, "urllib3", lambda: clients.requests_gets(100), 31),
-    Row("httpx GET, local server", None, "httpx", lambda: clients.httpx_gets(100), 31),
-    Row("httpx GET, asyncio, local server", None, "httpx", lambda: clients.AsyncHttpxGets(100), 31),
-    Row("asyncio create_task + await", 1.15, "tasks", lambda: works.Tasks(3000), 61),
-    Row("thread start + join", None, "threads", lambda: works.threads(300), 61),
-    Row("open + read + close, level off, all on", 1.01, "", lambda: works.files(5000), 61, "off", alone=True),
+    Row("open + read + close", 1.10, "files", lambda: works.files(20_000), 31),
+    Row("open + read + close, level full", 1.35, "files", lambda: works.files(20_000), 31, "full", alone=True),
+    Row("SQLAlchemy checkout + checkin", 1.15, "sqlalchemy", lambda: pools.sqlalchemy_checkouts(40_000), 31),
+    Row("redis GET", 1.03, "redis", lambda: pools.redis_gets(4000), 31),
+    Row("redis GET, asyncio", 1.03, "redis", lambda: pools.AsyncRedisGets(4000), 31),
+    Row("asyncpg acquire + SELECT 1 + release", 1.03, "asyncpg", lambda: pools.AsyncpgSelects(2000), 31),
+    Row("aiohttp GET, local server", 1.02, "aiohttp", lambda: works.Gets(4000), 31),
+    Row("urllib3 GET, local server", None, "urllib3", lambda: clients.urllib3_gets(1000), 31),
+    Row("requests GET, local server", None, "urllib3", lambda: clients.requests_gets(500), 31),
+    Row("httpx GET, local server", None, "httpx", lambda: clients.httpx_gets(500), 31),
+    Row("httpx GET, asyncio, local server", None, "httpx", lambda: clients.AsyncHttpxGets(300), 31),
+    Row("asyncio create_task + await", 1.15, "tasks", lambda: works.Tasks(20_000), 31),
+    Row("thread start + join", None, "threads", lambda: works.threads(2000), 31),
+    Row("open + read + close, level off, all on", 1.01, "", lambda: works.files(20_000), 31, "off", alone=True),
 )
 
 
