@@ -109,7 +109,8 @@ static PyObject *wait_call(PyObject *callable, PyObject *const *args, size_t fla
     Lending *self = (Lending *)callable;
     if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
     Step *awaiting = running();
-    PyObject *handle = awaiting == NULL ? NULL : asker_of(self->taking, first_local(awaiting)), *list = NULL, *before = NULL;
+    PyObject *asked = awaiting == NULL ? NULL : first_local(awaiting), *handle = asked == NULL ? NULL : asker_of(self->taking, asked);
+    PyObject *list = NULL, *before = NULL;
     Py_CLEAR(self->taking->awaited.next);
     int done = handle == NULL || !is_at_once(args, PyVectorcall_NARGS(flags), keywords) ? 0 : begun_at_once(self->taking, args[0], handle);
     PyErr_Clear(); /* Python meets it as well, and tells */

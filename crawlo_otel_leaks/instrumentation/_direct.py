@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.instrumentation._pool_book import Maker, Method
     from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 
-# Through wrapt, its own way took a quarter of a take and give back.
+# Through wrapt, its own way took a quarter of a take and give back. The calls that clients make pass nothing on by `*` and
+# `**`, which is a sixth of what is ours in a take and give back on asyncio (1 500 of 8 800 instructions).
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
 
 
@@ -25,7 +26,7 @@ def acquiring(watch: PoolWatch) -> Maker:
                 return original(pool, *args, **kwargs)
             handle = begin(pool, _getframe(1))
             try:
-                connection = original(pool, *args, **kwargs)
+                connection = original(pool, *args, **kwargs) if args or kwargs else original(pool)
             except BaseException as error:
                 waited(pool, handle, error)
                 raise
@@ -47,7 +48,7 @@ def acquiring_async(watch: PoolWatch) -> Maker:
                 return await original(pool, *args, **kwargs)
             handle = begin(pool)
             try:
-                connection = await original(pool, *args, **kwargs)
+                connection = await (original(pool, *args, **kwargs) if args or kwargs else original(pool))
             except BaseException as error:
                 waited(pool, handle, error)
                 raise
@@ -67,7 +68,7 @@ def releasing(watch: PoolWatch) -> Maker:
         def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if live:
                 gave_back(given(args, kwargs))
-            return original(pool, *args, **kwargs)
+            return original(pool, args[0]) if len(args) == 1 and not kwargs else original(pool, *args, **kwargs)
 
         return release
 
@@ -82,10 +83,11 @@ def releasing_async(watch: PoolWatch) -> Maker:
         async def release(pool: Any, *args: Any, **kwargs: Any) -> Any:
             if not live:
                 return await original(pool, *args, **kwargs)
-            connection = given(args, kwargs)
+            is_plain = len(args) == 1 and not kwargs
+            connection = args[0] if is_plain else given(args, kwargs)
             handle = let_go(connection)
             try:
-                return await original(pool, *args, **kwargs)
+                return await (original(pool, connection) if is_plain else original(pool, *args, **kwargs))
             except BaseException:
                 if kept(pool, connection, handle):
                     handle = None
