@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.instrumentation._pool_book import Maker, Method
     from crawlo_otel_leaks.instrumentation._pools import PoolWatch
 
-# Through wrapt, its own way took a quarter of a take and give back. The calls that clients make pass nothing on by `*` and
-# `**`, which is a sixth of what is ours in a take and give back on asyncio (1 500 of 8 800 instructions).
+# Through wrapt, its own way took a quarter of a take and give back. The calls that clients make pass nothing on by `*`
+# and `**`, which was a sixth of what is ours in a take and give back on asyncio (1 500 of 8 800 instructions).
 _getframe = sys._getframe  # noqa: SLF001  (documented; the underscore is its name)
 
 
