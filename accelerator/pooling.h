@@ -144,7 +144,7 @@ static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *con
     return table_put((Table *)self->handles, key, handle) < 0 ? -1 : shelve(get(pool, self->pool_held), handle);
 }
 
-/* Keep what has passed of a handle's times, in seconds. */
+/* Keep the time from one moment to another, both in seconds. */
 static int noted_time(PyObject *times, double since, PyObject *until) {
     return until == NULL ? 0 : keep(times, seconds(until) - since);
 }
