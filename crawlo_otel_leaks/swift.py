@@ -16,7 +16,16 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from crawlo_otel_leaks import sites, tracker
 from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.model import SCOPED, Handle, Site
-from crawlo_otel_leaks.owner import CALLER, MARKED, current_scope, current_task, end_of, running_loop, this_span, this_thread
+from crawlo_otel_leaks.owner import (
+    CALLER,
+    MARKED,
+    current_scope,
+    current_task,
+    end_of,
+    running_loop,
+    this_span,
+    this_thread,
+)
 from crawlo_otel_leaks.stock import PLAIN, Stock
 
 if TYPE_CHECKING:
