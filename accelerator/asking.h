@@ -106,11 +106,10 @@ static int kept_pair(Asking *self, Step *step, PyObject *reference, PyObject *or
         Py_XDECREF(pair);
         return done;
     }
-    PyObject *before[] = {PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)};
-    PyTuple_SET_ITEM(pair, 0, Py_NewRef(reference));
-    PyTuple_SET_ITEM(pair, 1, Py_NewRef(origin));
-    Py_DECREF(before[0]);
-    Py_DECREF(before[1]);
+    PyObject *items[] = {Py_NewRef(reference), Py_NewRef(origin)};
+    exchange(pair, items);
+    Py_DECREF(items[0]);
+    Py_DECREF(items[1]);
     return 0;
 }
 

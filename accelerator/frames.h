@@ -66,7 +66,7 @@ static inline int instruction_of(Step *step) { return _PyInterpreterFrame_LASTI(
 
 static inline PyObject *globals_of(Step *step) { return step->f_globals; }
 
-/* What a function was called with first, borrowed; NULL where there is none, or an inner function has it too. */
+/* What a function was called with first, borrowed; NULL where there is none, a cell where an inner function has it too. */
 static inline PyObject *first_local(Step *step) { return ((PyCodeObject *)code_of(step))->co_argcount ? step->localsplus[0] : NULL; }
 
 /* Where a coroutine executes, once it does: within the coroutine itself, so that no other's is there while it lives. */

@@ -94,7 +94,7 @@ static int note_task(Swift *self, PyObject *handle) {
         return 0;
     }
     PyObject *reference = PyWeakref_NewRef(task, NULL);
-    PyObject *name = reference == NULL ? NULL : call_method(self->name_of_task, task, get_name_name);
+    PyObject *name = reference == NULL ? NULL : call_known(&self->name_of_task, task, get_name_name);
     Py_DECREF(task);
     if (name == NULL) {
         Py_XDECREF(reference);

@@ -53,15 +53,6 @@ static int items_of(Swift *self, Noting *how, PyObject *task, PyObject *loop, St
     return (items[8] = above(self, how, back(step))) == NULL ? -1 : 0;
 }
 
-/* Take what a note has for what is noted now. */
-static inline void exchange(PyObject *note, PyObject **items) {
-    for (Py_ssize_t at = 0; at < NOTED; at++) {
-        PyObject *before = PyTuple_GET_ITEM(note, at);
-        PyTuple_SET_ITEM(note, at, items[at]);
-        items[at] = before;
-    }
-}
-
 /* Keep what is noted, in place of what was noted of another task that was at the same place in memory: in the tuple that
    there is, where nobody else has that. */
 static int kept(Noting *how, PyObject *task, PyObject **items) {

@@ -45,6 +45,15 @@ static inline PyObject **place_of(PyObject *object, Py_ssize_t offset) {
 /* Borrowed; NULL where the slot was never filled. */
 static inline PyObject *get(PyObject *object, Py_ssize_t offset) { return *place_of(object, offset); }
 
+/* Give a tuple items, for each of which there is what it had there before: only where nobody else has the tuple. */
+static inline void exchange(PyObject *tuple, PyObject **items) {
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(tuple); at++) {
+        PyObject *before = PyTuple_GET_ITEM(tuple, at);
+        PyTuple_SET_ITEM(tuple, at, items[at]);
+        items[at] = before;
+    }
+}
+
 /* Where objects of just this type have an attribute; -1: it does not lie in memory. */
 typedef struct {
     PyTypeObject *type;

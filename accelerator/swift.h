@@ -16,7 +16,7 @@
 #define PARTS(PART) \
     PART(tracker) PART(sites) PART(young) PART(brief_holds) PART(release) \
     PART(context) PART(get_context) PART(suppress_key) PART(span_key) PART(caller) PART(plain_span) PART(this_span) PART(end_of) \
-    PART(running_loop) PART(name_of_task) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(monotonic) \
+    PART(running_loop) PART(current_task) PART(current_tasks) PART(this_thread) PART(scope) PART(monotonic) \
     PART(handle_type) PART(site_type) PART(holds_type) PART(marked) PART(scoped) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
@@ -33,6 +33,12 @@ typedef struct {
 /* Kinds at hand. */
 #define RACKS 16
 
+/* What objects of just this type have under a name of a method's. */
+typedef struct {
+    PyTypeObject *type;
+    PyObject *method;
+} Method;
+
 typedef struct {
     PyObject_HEAD
 #define PART(name) PyObject *name;
@@ -45,6 +51,7 @@ typedef struct {
     uint64_t thread; /* whose description is at hand; 0: nobody's */
     PyObject *owner;
     PyObject *recorder, *recorder_end; /* the type of the last span, and what `end_of` said of it */
+    Method name_of_task;
 #define SLOT(name) Py_ssize_t handle_##name;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
@@ -112,20 +119,6 @@ static inline PyObject *call(PyObject *function) {
         return PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), NULL);
     return PyObject_CallNoArgs(function);
 }
-
-/* The same of a method of that name, which C's own objects have as `own`; those of subclasses may have another. */
-static inline PyObject *call_method(PyObject *own, PyObject *thing, PyObject *name) {
-    PyMethodDescrObject *method = Py_IS_TYPE(own, &PyMethodDescr_Type) ? (PyMethodDescrObject *)own : NULL;
-    if (method != NULL && PyDescr_TYPE(method) == Py_TYPE(thing) && method->d_method->ml_flags == METH_NOARGS)
-        return method->d_method->ml_meth(thing, NULL);
-    return PyObject_CallMethodNoArgs(thing, name);
-}
-
-/* What objects of just this type have under a name of a method's. */
-typedef struct {
-    PyTypeObject *type;
-    PyObject *method;
-} Method;
 
 static inline void forget_method(Method *known) {
     Method before = *known;

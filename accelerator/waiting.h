@@ -105,24 +105,30 @@ static int begun_at_once(Taking *self, PyObject *thing, PyObject *handle) {
     return 1;
 }
 
+/* Give the handle of who asked to Python's own stand, in a list of its own; -1 with an exception. */
+static int pass_on(Lending *self, PyObject *handle) {
+    PyObject *list = PyList_New(1), *before = NULL;
+    if (list != NULL) {
+        PyList_SET_ITEM(list, 0, Py_NewRef(handle));
+        before = PyContextVar_Set(self->detail, list);
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(before);
+    return before == NULL ? -1 : 0;
+}
+
 static PyObject *wait_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
     if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
     Step *awaiting = running();
     PyObject *asked = awaiting == NULL ? NULL : first_local(awaiting), *handle = asked == NULL ? NULL : asker_of(self->taking, asked);
-    PyObject *list = NULL, *before = NULL;
     Py_CLEAR(self->taking->awaited.next);
     int done = handle == NULL || !is_at_once(args, PyVectorcall_NARGS(flags), keywords) ? 0 : begun_at_once(self->taking, args[0], handle);
     PyErr_Clear(); /* Python meets it as well, and tells */
-    if (handle != NULL && done <= 0 && (list = PyList_New(1)) != NULL) {
-        PyList_SET_ITEM(list, 0, Py_NewRef(handle));
-        before = PyContextVar_Set(self->detail, list);
-    }
-    Py_XDECREF(before);
-    Py_XDECREF(list);
+    int passed = handle == NULL || done > 0 ? 0 : pass_on(self, handle);
     Py_XDECREF(handle);
-    if (done > 0) return straight(self, args, flags, keywords);
-    return PyErr_Occurred() ? NULL : PyObject_Vectorcall(self->python, args, flags, keywords);
+    if (passed < 0) return NULL;
+    return done > 0 ? straight(self, args, flags, keywords) : PyObject_Vectorcall(self->python, args, flags, keywords);
 }
 
 /* The list that has the handle of who waits, the caller's reference; NULL where nobody does. */

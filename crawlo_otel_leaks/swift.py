@@ -88,7 +88,6 @@ def _parts(own: Tracker) -> dict[str, Any]:
         "this_span": this_span,
         "end_of": end_of,
         "running_loop": running_loop,
-        "name_of_task": asyncio.Task.get_name,
         "current_task": current_task,
         "current_tasks": getattr(asyncio.tasks, "_current_tasks", None),
         "this_thread": this_thread,

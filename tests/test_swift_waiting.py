@@ -66,7 +66,9 @@ class Coming:
         self.pool.release(self.lent)
 
     def __await__(self):
-        return self.pool._acquire(*self.timeout).__await__()
+        coroutine = self.pool._acquire(*self.timeout)
+        self.awaited = coroutine.__qualname__
+        return coroutine.__await__()
 
 
 class Pool:
@@ -137,10 +139,11 @@ def test_what_is_at_hand_is_held_by_who_asked_and_nobody_waits(parts):
         line = inspect.currentframe().f_lineno - 1
         assert parts.waiting() == []
         proxy = await coming
+        assert coming.awaited == "Pool._acquire"
         (handle,) = parts.held()
         assert line_of(handle) == line
         assert (handle.name, handle.referent()) == ("db:5433/shop", proxy)
-        assert parts.asked.get()[0] is None
+        assert list(parts.asked.get()) == [None]
         parts.watch.gave_back(proxy._con)
         assert parts.held() == []
         (known,) = parts.watch.pools
