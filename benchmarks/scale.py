@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TICKS: Final = 21
 HOUR: Final = 3600.0
 OVERDUE: Final = 10
+TURNS: Final = 8 * 12
+"""Moments of a minute at which handles fall due: an eighth of the scan interval lies between two."""
 
 
 class Clock:
@@ -78,16 +80,16 @@ def spread(running: runtime.Runtime, due: Callable[[], float]) -> None:
     """Have every handle looked at when `due` says, in monotonic seconds."""
     detector = running.detector
     detector._agenda = Agenda()  # noqa: SLF001  (no program could be brought there in less than an hour)
-    for watch in running.tracker.old[Watch.kind].values():
-        watch.threshold = 2 * HOUR
-        detector._agenda.add(watch, due())  # noqa: SLF001
+    old = running.tracker.old[Watch.kind]
+    for handle in old:
+        old[handle] = detector._agenda.add(handle, due(), 2 * HOUR)  # noqa: SLF001
 
 
 def steady(running: runtime.Runtime, clock: Clock, count: int) -> dict[str, float]:
     """Tick through a minute in which each handle falls due for its look, as it does in every minute."""
     rng = random.Random(0)
     start = clock.now
-    spread(running, lambda: start + rng.random() * 60)
+    spread(running, lambda: start + rng.randrange(TURNS) * 60 / TURNS)
     took = []
     for _ in range(12):
         clock.now += 5
@@ -128,11 +130,12 @@ def ticks(running: runtime.Runtime, clock: Clock) -> dict[str, Any]:
     detector = running.detector
     spread(running, lambda: clock.now + HOUR)
     idle = milliseconds(lambda: detector.tick(clock.now))
-    some = list(running.tracker.old[Watch.kind].values())[:OVERDUE]
+    old = running.tracker.old[Watch.kind]
+    some = list(old)[:OVERDUE]
     busy = []
     for _ in range(TICKS):
-        for watch in some:
-            detector._agenda.add(watch, clock.now)  # noqa: SLF001
+        for handle in some:
+            old[handle] = detector._agenda.add(handle, clock.now, 2 * HOUR)  # noqa: SLF001
         busy += milliseconds(lambda: detector.tick(clock.now), 1)
     return {"tick_none_ms": statistics.median(idle), f"tick_{OVERDUE}_ms": statistics.median(busy)}
 

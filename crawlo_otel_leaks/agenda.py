@@ -1,59 +1,62 @@
-"""Which handle is to be looked at when."""
+"""Which handles are to be looked at when."""
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from math import inf
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crawlo_otel_leaks.watch import Watch
+    from crawlo_otel_leaks.model import Handle
 
-GRAIN: Final = 0.5
-"""Seconds that share a list."""
-_by_due: Final = attrgetter("due")
+
+class Turn:
+    """Handles that are looked at together, at `due`, in monotonic seconds; their `threshold`, in seconds, is the same.
+
+    It is all that is kept of one that is as it was when it was acquired: a number and a record of its own would weigh
+    more than half of what the handle does.
+    """
+
+    __slots__ = ("due", "handles", "threshold")
+
+    def __init__(self, due: float, threshold: float) -> None:
+        self.due = due
+        self.threshold = threshold
+        self.handles: list[Handle] = []
 
 
 class Agenda:
-    """Watches in the order in which they fall due.
+    """Handles in the order in which they fall due; of those of one moment, in the order in which they were added.
 
-    A heap of all of them would need a tuple and a number for each. Here a list takes all that fall due in the same
-    half second, and is put in order when that has come.
+    One that is put off, or brought forward, comes at its former turn all the same: whoever takes it knows its last.
     """
 
     def __init__(self) -> None:
-        self._lists: dict[float, list[Watch]] = {}
-        self._order: list[float] = []
-        self._ready: deque[Watch] = deque()
+        self._turns: dict[tuple[float, float], Turn] = {}
+        self._order: list[tuple[float, float]] = []
+        self._present: Turn | None = None
 
-    def add(self, watch: Watch, due: float) -> None:
-        """Have a handle looked at when `due` says, in monotonic seconds, and no more when an earlier call said."""
-        watch.due = due
-        key = due // GRAIN if due < inf else inf
-        if key not in self._lists:
-            self._lists[key] = []
+    def add(self, handle: Handle, due: float, threshold: float) -> Turn:
+        """Have a handle looked at when `due` says; return the turn."""
+        key = due, threshold
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = Turn(due, threshold)
             heapq.heappush(self._order, key)
-        self._lists[key].append(watch)
+        turn.handles.append(handle)
+        return turn
 
     def open(self, now: float) -> bool:
-        """Put in order what has fallen due by `now`; return whether there is any."""
-        while self._order and self._order[0] * GRAIN <= now:
-            key = heapq.heappop(self._order)
-            watches = self._lists.pop(key)
-            self._ready += sorted((watch for watch in watches if watch.due <= now), key=_by_due)
-            later = [watch for watch in watches if watch.due > now and watch.due // GRAIN == key]
-            if later:
-                self._lists[key] = later
-                heapq.heappush(self._order, key)
-                break
-        return bool(self._ready)
+        """Bring the next turn that has come by `now`; return whether there is any."""
+        while self._present is None or not self._present.handles:
+            if not self._order or self._order[0][0] > now:
+                self._present = None
+                return False
+            self._present = self._turns.pop(heapq.heappop(self._order))
+            self._present.handles.reverse()  # the first to be taken is the last of a list
+        return True
 
-    def take(self, now: float) -> Watch | None:
-        """Return the next of those; None when there is none."""
-        while self._ready:
-            watch = self._ready.popleft()
-            if watch.due <= now:  # else it was put off since
-                return watch
-        return None
+    def take(self, now: float) -> tuple[Handle, Turn] | None:
+        """Return the next handle that has fallen due by `now`, and its turn; None when there is none."""
+        if not self.open(now) or self._present is None:
+            return None
+        return self._present.handles.pop(), self._present

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from crawlo_otel_leaks import holds, owner, rules, sites
-from crawlo_otel_leaks.agenda import Agenda
+from crawlo_otel_leaks.agenda import Agenda, Turn
 from crawlo_otel_leaks.findings import Findings
 from crawlo_otel_leaks.kinship import Kinship
 from crawlo_otel_leaks.model import Reason
@@ -41,7 +41,7 @@ class Detector:
         self._kin = Kinship(tracker)
         self._agenda = Agenda()
         self._open: dict[Handle, Watch] = {}
-        self._crowds: dict[Site, dict[Handle, Watch]] = {}
+        self._crowds: dict[Site, set[Handle]] = {}
         """Those of a site that are past their threshold, unmoved, and whose use cannot be seen."""
 
     def tick(self, now: float | None = None) -> None:
@@ -67,7 +67,7 @@ class Detector:
         self.tick(now)
         frames = owner.current_frames()
         for handle in self.tracker.held():
-            watch = self.tracker.old[handle.kind].get(handle) or Watch(handle, self._threshold(handle))
+            watch = self._known(handle) or self._begin(handle)
             part = self._kin.holder(handle) is not None
             facts = watch.look(now, 0.0, frames, exiting=exiting, part=part)
             self._apply(watch, self._judge(watch, facts), now)
@@ -82,7 +82,7 @@ class Detector:
         handles = list(_drain(self.tracker.abandoned))
         self._kin.lose(handles)
         for handle in handles:
-            watch = self._open.get(handle) or Watch(handle, 0.0)
+            watch = self._open.get(handle) or self._begin(handle)
             if not self.ignored(handle) and not self._kin.answered(handle):
                 self._apply(watch, Reason.ABANDONED, now)
             self._open.pop(handle, None)
@@ -93,8 +93,7 @@ class Detector:
         ended = set(_drain(self.tracker.ended_scopes))
         for handle in self.tracker.held() if ended else ():
             if handle.scope in ended:
-                watch = self._watch(handle, now)
-                self._agenda.add(watch, max(now, (handle.scope.ended_at or now) + self.settings.grace))
+                self._plan(self._watch(handle, now), max(now, (handle.scope.ended_at or now) + self.settings.grace))
 
     def _promote(self, now: float) -> None:
         """Move handles that outlived a scan interval from young to old, oldest first."""
@@ -107,26 +106,44 @@ class Detector:
                     self._watch(handle, now)
 
     def _watch(self, handle: Handle, now: float) -> Watch:
-        old = self.tracker.old[handle.kind]
-        known: Watch | None = old.get(handle)
+        known = self._known(handle)
         if known is not None:
             return known
-        watch = old[handle] = Watch(handle, self._threshold(handle))
-        self.tracker.young[handle.kind].pop(handle, None)
-        self._agenda.add(watch, now)
-        if handle.released_at is not None:  # released by another thread between the two lines above
-            old.pop(handle, None)
+        watch = self._begin(handle)
+        self._plan(watch, now)
         return watch
+
+    def _begin(self, handle: Handle) -> Watch:
+        owner.adopt_global(handle)
+        return Watch(handle, self._threshold(handle))
+
+    def _known(self, handle: Handle) -> Watch | None:
+        """Return what is known of an old handle; what was kept of a blank one is only when it is looked at next."""
+        known = self.tracker.old[handle.kind].get(handle)
+        return Watch(handle, known.threshold, known) if isinstance(known, Turn) else known
+
+    def _plan(self, watch: Watch, due: float) -> None:
+        """Have a handle looked at when `due` says, and no more when an earlier call said."""
+        watch.turn = self._agenda.add(watch.handle, due, watch.threshold)
+        self._keep(watch.handle, watch.turn if watch.blank else watch)
+
+    def _keep(self, handle: Handle, known: Turn | Watch | None) -> None:
+        old = self.tracker.old[handle.kind]
+        old[handle] = known
+        self.tracker.young[handle.kind].pop(handle, None)
+        if handle.released_at is not None:  # by another thread between the two lines above, or just before
+            old.pop(handle, None)
 
     def _look_at_due(self, now: float) -> None:
         frames = owner.current_frames() if self._agenda.open(now) else {}
         for _ in range(BUDGET):
-            watch = self._agenda.take(now)
-            if watch is None:
+            handle, turn = self._agenda.take(now) or (None, None)
+            if handle is None:
                 break
-            if watch.handle.released_at is not None:
-                self._leave_crowd(watch.handle)
-            else:
+            watch = self._known(handle)
+            if handle.released_at is not None:
+                self._leave_crowd(handle)
+            elif watch is not None and watch.turn is turn:  # else it was put off, or brought forward, since
                 self._look_at(watch, now, frames)
 
     def _look_at(self, watch: Watch, now: float, frames: Mapping[int, FrameType]) -> None:
@@ -134,7 +151,7 @@ class Detector:
             part = self._kin.holder(watch.handle) is not None
             facts = self._facts(watch, watch.look(now, self.settings.grace, frames, part=part))
             self._apply(watch, self._judge(watch, facts), now)
-            self._agenda.add(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
+            self._plan(watch, watch.next_look(now, self.settings.scan_interval, self.settings.grace))
         except Exception as error:  # noqa: BLE001  (one that cannot be looked at must not hide the others)
             self.tracker.fail(type(watch.handle).__name__, error)
             self._give_up(watch.handle)
@@ -143,7 +160,7 @@ class Detector:
         """Add how many handles of the same site are stuck alike."""
         site = watch.handle.site
         if facts.crowd:
-            self._crowds.setdefault(site, {})[watch.handle] = watch
+            self._crowds.setdefault(site, set()).add(watch.handle)
         else:
             self._leave_crowd(watch.handle)
         return replace(facts, crowd=len(self._crowds.get(site, ()))) if facts.idle is None else facts
@@ -183,15 +200,15 @@ class Detector:
 
     def _leave_crowd(self, handle: Handle) -> None:
         crowd = self._crowds.get(handle.site)
-        if crowd is not None and crowd.pop(handle, None) is not None and not crowd:
-            del self._crowds[handle.site]
+        if crowd is not None:
+            crowd.discard(handle)
+            if not crowd:
+                del self._crowds[handle.site]
 
     def _give_up(self, handle: Handle) -> None:
         """Look at it no more."""
         self._leave_crowd(handle)
-        self.tracker.old[handle.kind][handle] = None
-        if handle.released_at is not None:  # by another thread just now
-            self.tracker.old[handle.kind].pop(handle, None)
+        self._keep(handle, None)
 
     def _tell_released(self) -> None:
         handles = list(_drain(self.tracker.released))

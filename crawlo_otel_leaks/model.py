@@ -26,8 +26,8 @@ class Progress(NamedTuple):
 
     token: object = None
     """Differs from an earlier one when the handle was used in between."""
-    untouched: bool = True
-    """As it was at acquisition."""
+    untouched: bool | None = None
+    """As it was at acquisition; None where that cannot be told."""
     visible: bool = True
     """False where it could also be in use without the token showing it."""
 

@@ -99,6 +99,7 @@ class Stretch:
 
 def _reason(handle: Handle, caller: Caller, frames: Mapping[int, FrameType], now: float) -> Reason | None:
     """Return why it should have been given back by now; None where somebody works with it or keeps it on purpose."""
+    owner.adopt_global(handle)
     watch = Watch(handle, float("inf"))
     watch.look(now, 0.0, frames)
     facts = watch.look(now, 0.0, frames)  # what differs at the second look is in use

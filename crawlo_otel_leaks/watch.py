@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from crawlo_otel_leaks import owner
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
+    from crawlo_otel_leaks.agenda import Turn
     from crawlo_otel_leaks.model import Handle, Leak
 
 BACKOFF = 8
 """A handle is looked at again after an eighth of its age ..."""
 _NEVER = object()
+_UNTOUCHED = object()
 LONGEST = 60.0
 """... but at the latest after so many seconds."""
 
@@ -30,21 +32,28 @@ class Watch:
         "_moved_at",
         "_token",
         "_told",
-        "due",
         "handle",
         "threshold",
+        "turn",
     )
 
-    def __init__(self, handle: Handle, threshold: float) -> None:
+    def __init__(self, handle: Handle, threshold: float, turn: Turn | None = None) -> None:
+        """Begin to watch; `turn` is that of a handle which was looked at before, and is as it was when acquired."""
         self.handle = handle
         self.threshold = threshold
+        self.turn = turn
+        """When it is looked at next."""
         self._told: Leak | None = None
-        self.due = 0.0
-        self._token: object = _NEVER
+        self._token: object = _NEVER if turn is None else _UNTOUCHED
         self._moved_at = handle.acquired_at
         self._finished_at: float | None = None
         self._loop_closed_at: float | None = None
-        owner.adopt_global(handle)
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to it: the handle was looked at, and is as it was when it was acquired."""
+        unmoved = self._token is _UNTOUCHED and self._moved_at == self.handle.acquired_at
+        return unmoved and (self._told, self._finished_at, self._loop_closed_at) == (None, None, None)
 
     @property
     def leak(self) -> Leak | None:
@@ -110,22 +119,23 @@ class Watch:
 
     def next_look(self, now: float, interval: float, grace: float) -> float:
         """Return when to look again: soon while something is about to fall due, else ever more rarely."""
-        age = now - self.handle.acquired_at
-        wait = min(max(interval, age / BACKOFF), LONGEST)
-        deadlines = [now + wait]
+        age, step = now - self.handle.acquired_at, interval / BACKOFF
+        waits = [min(max(interval, age / BACKOFF), LONGEST)]
         if not (self.handle.process or self.leak):
             due = (self._finished_at, self._loop_closed_at)
-            deadlines += [since + grace for since in due if since is not None and since + grace > now]
-            if self._moved_at + self.threshold > now:
-                deadlines.append(self._moved_at + self.threshold + interval / BACKOFF)
-        return max(min(deadlines), now + interval / BACKOFF)
+            waits += [since + grace - now for since in due if since is not None and since + grace > now]
+            left = self.threshold - (now - self._moved_at)
+            if left >= 0:
+                waits.append(left + step)
+        return now + max(ceil(min(waits) / step), 1) * step  # whole steps, so that many have the same turn
 
     def _progress(self, now: float) -> tuple[bool, bool]:
         """Return whether the handle was used since the last look, and whether that can be seen at all."""
         seen = self.handle.progress()
-        first, moved = self._token is _NEVER, seen.token != self._token
-        self._token = seen.token
-        if (first and not seen.untouched) or (moved and not first):
+        token = _UNTOUCHED if seen.untouched or seen.token is None else seen.token
+        first, moved = self._token is _NEVER, token != self._token
+        self._token = token
+        if (first and seen.untouched is False) or (moved and not first):
             self._moved_at = now
         return moved and not first, seen.visible
 

@@ -5,39 +5,13 @@ from itertools import pairwise
 
 import pytest
 from conftest import GRACE, SCAN, Recorder, Rig
+from detector_steps import Fake, take
 
 from crawlo_otel_leaks import findings, watch
 from crawlo_otel_leaks.detector import Detector
-from crawlo_otel_leaks.model import Handle, Progress, Reason, Scope
+from crawlo_otel_leaks.model import Reason, Scope
 from crawlo_otel_leaks.owner import current_scope
 from crawlo_otel_leaks.settings import Settings
-
-
-class Fake(Handle):
-    """A handle whose use and loop are set by hand."""
-
-    __slots__ = ("closed", "token", "touched", "visible", "waiting")
-
-    def __init__(self, kind="file"):
-        super().__init__(kind, "thing")
-        self.token = 0
-        self.visible = True
-        self.touched = False
-        self.waiting = self.closed = False
-
-    def progress(self):
-        return Progress(self.token, untouched=not self.touched, visible=self.visible)
-
-    def busy(self):
-        return self.waiting
-
-    def loop_closed(self):
-        return self.closed
-
-
-def take(rig, handle=None):
-    """Acquire in a function that returns, so that nobody executes the acquiring function any more."""
-    return rig.runtime.tracker.acquire(handle or Fake(), sys._getframe())
 
 
 def test_a_handle_that_is_released_is_never_seen(rig):
@@ -243,7 +217,7 @@ def test_old_handles_are_looked_at_ever_more_rarely(rig):
 
 @pytest.mark.parametrize(
     ("pattern", "ignored"),
-    [("file", True), ("*test_detector.py*", True), ("take", True), ("socket", False), ("*/vendor/*", False)],
+    [("file", True), ("*detector_steps.py*", True), ("take", True), ("socket", False), ("*/vendor/*", False)],
 )
 def test_what_is_ignored_by_kind_or_site_is_never_accused(pattern, ignored):
     rig = Rig(Settings(grace=GRACE, scan_interval=SCAN, ignore=("nothing", pattern)))
