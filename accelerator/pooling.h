@@ -10,7 +10,7 @@ static PyObject *protocol_name; /* what the connections of more than one library
    `aside`: while there is something in it, all goes the long way; `known_by`: the attribute of a library's pool by
    which it is known, or None; `inside`: that of a connection, or None, with which its handle is found. */
 #define TAKING_PARTS(PART) \
-    PART(swift) PART(book) PART(template) PART(handles) PART(refs) PART(pools) PART(ref_type) PART(told_gone) \
+    PART(swift) PART(book) PART(template) PART(handles) PART(refs) PART(pools) PART(told_gone) \
     PART(askers) PART(aside) PART(known_by) PART(inside) PART(pool_type) PART(handle_type) \
     PART(new_handle) PART(begin_above) PART(pool_of) PART(got) PART(waited) PART(gave_back) PART(let_go) PART(ended) PART(use) PART(failed)
 
@@ -39,7 +39,7 @@ typedef struct {
     Inside inside_of, known_in; /* where connections, and pools, of the last one's type have what they are known by */
     Awaited awaited;
     PyObject *latest; /* the handle that was used last, or NULL */
-    Py_ssize_t ref_key, handle_uses, handle_waits; /* the last two: -1 where its handles have none */
+    Py_ssize_t handle_uses, handle_waits; /* -1 where its handles have none */
 } Taking;
 
 static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }
@@ -126,10 +126,8 @@ static PyObject *reference_to(Taking *self, PyObject *connection) {
     if (self->told_gone == Py_None) return PyWeakref_NewRef(connection, NULL);
     PyObject *known = indexed(self->refs, connection);
     if (known != NULL && refers_to(known, connection)) return Py_NewRef(known);
-    PyObject *made = PyObject_CallFunctionObjArgs(self->ref_type, connection, self->told_gone, NULL);
-    PyObject *key = made == NULL ? NULL : PyLong_FromVoidPtr(connection);
-    if (key != NULL) put(made, self->ref_key, key);
-    if (key == NULL || table_put((Table *)self->refs, connection, made) < 0) Py_CLEAR(made);
+    PyObject *made = reference_made(connection, self->told_gone);
+    if (made != NULL && table_put((Table *)self->refs, connection, made) < 0) Py_CLEAR(made);
     return made;
 }
 

@@ -195,12 +195,13 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
     if (make_names() < 0 || PyType_Ready(&Walk_Type) < 0 || PyType_Ready(&Batch_Type) < 0 || PyType_Ready(&Closer_Type) < 0 ||
         PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 || PyType_Ready(&Lending_Type) < 0) return NULL;
+    Ref_Type.tp_base = &_PyWeakref_RefType; /* whose address is no constant everywhere */
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Shelf_Type) < 0 || PyModule_AddType(module, &Index_Type) < 0 ||
         PyModule_AddType(module, &Times_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
         PyModule_AddType(module, &Files_Type) < 0 || PyModule_AddType(module, &Taking_Type) < 0 ||
-        PyModule_AddType(module, &Asking_Type) < 0)
+        PyModule_AddType(module, &Asking_Type) < 0 || PyModule_AddType(module, &Ref_Type) < 0)
         Py_CLEAR(module);
     return module;
 }

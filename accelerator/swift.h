@@ -4,6 +4,7 @@
 
 #include <Python.h>
 #include "memory.h"
+#include "refs.h"
 #include "shelf.h"
 #include "spares.h"
 #include "times.h"
@@ -21,7 +22,7 @@
 
 #define HANDLE_SLOTS(SLOT) \
     SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
-    SLOT(process) SLOT(shared) SLOT(part_of) SLOT(acquired_at) SLOT(released_at)
+    SLOT(process) SLOT(shared) SLOT(acquired_at) SLOT(released_at)
 
 #define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
 

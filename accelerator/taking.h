@@ -215,8 +215,7 @@ static int taking_slots(Taking *self) {
     POOL_SLOTS(SLOT)
 #undef SLOT
     type = Py_TYPE(self->template);
-    if (slot_of_some(type, "uses", &self->handle_uses) < 0 || slot_of_some(type, "waits", &self->handle_waits) < 0) return -1;
-    return (self->ref_key = slot((PyTypeObject *)self->ref_type, "key")) < 0 ? -1 : 0;
+    return slot_of_some(type, "uses", &self->handle_uses) < 0 || slot_of_some(type, "waits", &self->handle_waits) < 0 ? -1 : 0;
 }
 
 static int taking_fill(Taking *self, PyObject *parts) {
@@ -225,7 +224,7 @@ static int taking_fill(Taking *self, PyObject *parts) {
 #undef PART
     if (!PyObject_TypeCheck(self->swift, &Swift_Type) || !is_index(self->handles) || !is_index(self->refs) ||
         !is_index(self->pools) || !PyDict_Check(self->aside) || !PyAnySet_Check(self->askers) || !PyType_Check(self->pool_type) ||
-        !PyType_Check(self->handle_type) || !PyType_Check(self->ref_type)) {
+        !PyType_Check(self->handle_type)) {
         PyErr_SetString(PyExc_TypeError, "a part is not of the type that is expected of it");
         return -1;
     }

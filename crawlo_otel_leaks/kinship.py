@@ -45,7 +45,8 @@ class Kinship:
             return None
         known = handle.part_of
         if known is None or known.released_at is not None:
-            known = handle.part_of = self._found(handle)
+            known = self._found(handle)
+            handle.join(known)
         return known
 
     def answered(self, handle: Handle) -> bool:

@@ -55,6 +55,7 @@ class Reason(str, Enum):
 
 
 _ORDER: Final = {reason: place for place, reason in enumerate(Reason)}
+_STILL: Final = Progress()
 
 
 class Frame(NamedTuple):
@@ -108,9 +109,6 @@ class Scope:
             SCOPED.append(None)
 
 
-_STILL: Final = Progress()
-
-
 class ThreadOwner:
     """Who a thread is, kept without keeping the thread."""
 
@@ -130,7 +128,6 @@ class Handle:
         "acquired_at",
         "kind",
         "name",
-        "part_of",
         "process",
         "released_at",
         "scope",
@@ -156,10 +153,10 @@ class Handle:
     """Belongs to the process by design: exempt from every verdict but `abandoned`."""
     shared: bool
     """Used by others than who took it: exempt from `owner_finished`."""
-    part_of: Handle | None
-    """Of an elementary one: whose part it was when somebody last looked, or whose it is by the way it was acquired."""
     elementary = False
-    """Whether it may be part of another, which then answers for it: a file, a socket."""
+    """Whether it may be part of another, which then answers for it: a file, a socket. Then it has a slot for that."""
+    part_of: Handle | None = None
+    """Of an elementary one: whose part it was when somebody last looked, or whose it is by the way it was acquired."""
     kept = False
     """Whether a library keeps it for itself, so that only a thorough scope's end asks for it back."""
     lasting = False
@@ -172,9 +169,14 @@ class Handle:
     def __init__(self, kind: str, name: str = "") -> None:
         self.kind = kind
         self.name = name
-        self.released_at = self.part_of = None
-        self.process = False
-        self.shared = False
+        self.released_at = None
+        if self.elementary:
+            self.join(None)
+        self.process = self.shared = False
+
+    def join(self, holder: Handle | None) -> None:
+        """Let another answer for it, or nobody; only an elementary one can."""
+        self.part_of = holder  # type: ignore[misc]  # the slot is a subclass's
 
     @property
     def held(self) -> float:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crawlo_otel_leaks.durations import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Ref(weakref.ref[Any]):
+    """A weak reference that tells whose it was, without keeping the handle that keeps it."""
+
+    __slots__ = ("key",)
+    key: int
+    """The identity of what it refers to, or of what stands for that: once the object is gone, nothing else tells it."""
 
 
 class Stock(NamedTuple):
@@ -19,6 +28,8 @@ class Stock(NamedTuple):
     """What belongs to things."""
     durations: Callable[[int], Durations]
     """At most so many."""
+    ref: Callable[[Any, Callable[[Ref], object]], Ref]
+    """Refers to things, and tells of their end."""
 
 
-PLAIN: Final = Stock(dict, dict, Durations)
+PLAIN: Final = Stock(dict, dict, Durations, Ref)

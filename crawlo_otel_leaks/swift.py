@@ -53,7 +53,7 @@ def accelerate(own: Tracker) -> bool:
     """Let a tracker acquire and release in C; False, and all as it was, where that is not to be had."""
     try:
         module = importlib.import_module(MODULE)
-        own.keep_in(Stock(module.Shelf, module.Index, module.Times))
+        own.keep_in(Stock(module.Shelf, module.Index, module.Times, module.Ref))
         made = module.Swift(**_parts(own))
     except ImportError:
         return False

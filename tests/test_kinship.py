@@ -9,21 +9,20 @@ from crawlo_otel_leaks.model import Handle, Scope
 from crawlo_otel_leaks.owner import current_scope
 
 
-class Element(Handle):
-    """A socket, say: it stands for one descriptor."""
+class Holder(Handle):
+    """A connection, say: it stands for one descriptor."""
 
     __slots__ = ("number",)
-    elementary = True
 
     def descriptors(self):
         return (self.number,)
 
 
-class Holder(Element):
-    """A connection above it."""
+class Element(Holder):
+    """A socket below it."""
 
-    __slots__ = ()
-    elementary = False
+    __slots__ = ("part_of",)
+    elementary = True
 
 
 class Kept(Element):

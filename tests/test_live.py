@@ -56,9 +56,14 @@ def tables(watcher):
     return [json.loads(line) for line in told.splitlines()]
 
 
-def take(rig, name="a", kind="file", scope=None):
+class Part(Handle):
+    __slots__ = ("part_of",)
+    elementary = True
+
+
+def take(rig, name="a", kind="file", scope=None, make=Handle):
     token = current_scope.set(scope)
-    handle = rig.runtime.tracker.acquire(Handle(kind, name), sys._getframe())
+    handle = rig.runtime.tracker.acquire(make(kind, name), sys._getframe())
     current_scope.reset(token)
     return handle
 
@@ -115,7 +120,7 @@ def test_a_row_says_where_by_whom_and_since_when(rig, tracer):
 
 def test_a_part_is_told_as_such(rig):
     holder = take(rig, kind="http.connection")
-    take(rig, kind="socket").part_of = holder
+    take(rig, kind="socket", make=Part).part_of = holder
     assert ("socket", 1, "part of http.connection", False) in rows(rig)
 
 

@@ -139,7 +139,7 @@ class AsyncChildren(Children[AsyncChild]):
             handle.transport = _Known(handle.ref)
         handle.independent = getattr(origin, "independent", False) or detached(handle.pid)
         for part in self.parts(handle.files()):
-            part.part_of = handle
+            part.join(handle)
         self.tracker.enter(handle, origin)
         self.begin(protocol, handle)
 

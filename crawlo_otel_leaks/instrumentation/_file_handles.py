@@ -38,7 +38,7 @@ class FileHandle(Handle):
     when it happens upon the raw first, are written).
     """
 
-    __slots__ = ("abandoned", "buffer", "raw", "ref", "tracker")
+    __slots__ = ("abandoned", "buffer", "part_of", "raw", "ref", "tracker")
     elementary = True
     tracker: Tracker
     raw: FileIO | None
@@ -143,7 +143,7 @@ def _outlive(below: BufferRef) -> None:
 class UnbufferedHandle(Handle):
     """An unbuffered file."""
 
-    __slots__ = ("ref", "tracker")
+    __slots__ = ("part_of", "ref", "tracker")
     elementary = True
     ref: weakref.ref[TrackedFileIO]
     tracker: Tracker

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks import semconv, sites
 from crawlo_otel_leaks.instrumentation import _descriptors
-from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.model import Handle, Progress
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from crawlo_otel_leaks.runtime import Runtime
+    from crawlo_otel_leaks.stock import Ref
 
     Wrapped = Callable[..., Any]
     Arguments = tuple[Any, ...]
@@ -119,7 +119,7 @@ class Sessions:
             self._tracker.ignored += package == "opentelemetry"
             return
         handle = self._handle(semconv.HTTP_SESSION, type(session).__qualname__)
-        handle.ref, handle.requests = Ref(session, self._collected), 0
+        handle.ref, handle.requests = self._tracker.stock.ref(session, self._collected), 0
         handle.ref.key = id(session)
         if self._tracker.acquire(handle, maker) is not None:
             # What another library makes for itself is kept as long as that sees fit.

@@ -10,7 +10,6 @@ from crawlo_otel_leaks import semconv
 from crawlo_otel_leaks.instrumentation._httpx_handles import SlotHandle
 from crawlo_otel_leaks.instrumentation._origins import Origins
 from crawlo_otel_leaks.instrumentation._pools import PoolWatch
-from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.instrumentation._waiting import Waiting
 from crawlo_otel_leaks.pool import Limits
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.pool import Pool
     from crawlo_otel_leaks.runtime import Runtime
+    from crawlo_otel_leaks.stock import Ref
 
     Wrapped = Callable[..., Any]
     Arguments = tuple[Any, ...]
@@ -209,7 +209,7 @@ class Slots(PoolWatch):
                 self.gave_back(call.ticket)
                 message = "a response's stream tells no end"
                 raise TypeError(message)
-            handle.stream = ref = Ref(response.stream, self._stream_dropped)
+            handle.stream = ref = self.tracker.stock.ref(response.stream, self._stream_dropped)
             ref.key = id(call.ticket)
 
     def _failed(self, call: _Call) -> None:

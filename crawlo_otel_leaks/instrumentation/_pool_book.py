@@ -13,7 +13,6 @@ import wrapt
 from crawlo_otel_leaks.blame import explain, note, of_pool, tell
 from crawlo_otel_leaks.instrumentation._connection_handle import ConnectionHandle
 from crawlo_otel_leaks.instrumentation._pool_facts import PoolFacts
-from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.pool import Limits, Pool
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from crawlo_otel_leaks.model import Handle
     from crawlo_otel_leaks.runtime import Runtime
+    from crawlo_otel_leaks.stock import Ref
 
     Method = Callable[..., Any]
     Maker = Callable[[Method, list[bool]], Method]
@@ -63,7 +63,6 @@ class PoolBook(PoolFacts):
             template=self.handle(self.kind),
             handle_type=ConnectionHandle,
             pool_type=Pool,
-            ref_type=Ref,
             handles=self._handles,
             refs=self._refs,
             pools=self.pools.by_identity,
@@ -171,7 +170,7 @@ class PoolBook(PoolFacts):
         key = id(connection)
         ref = self._refs.get(key)
         if ref is None or ref() is not connection:
-            ref = self._refs[key] = Ref(connection, self._told_gone)
+            ref = self._refs[key] = self.tracker.stock.ref(connection, self._told_gone)
             ref.key = key
         handle.connection = ref
         self.tracker.hold(handle)

@@ -1,16 +1,9 @@
-"""Weak references that tell whose they were, and one that refers to nothing."""
+"""A weak reference that refers to nothing."""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any, Final
-
-
-class Ref(weakref.ref[Any]):
-    """A weak reference that tells whose it was, without keeping the handle that keeps it."""
-
-    __slots__ = ("key",)
-    key: int
 
 
 class _Nothing:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation import _socket_names as names
 from crawlo_otel_leaks.instrumentation._makers import Maker
-from crawlo_otel_leaks.instrumentation._references import NONE, Ref
+from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.instrumentation._runners import CROWD
 from crawlo_otel_leaks.model import Handle, Progress
 
@@ -16,12 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from crawlo_otel_leaks.instrumentation._sockets import Sockets
+    from crawlo_otel_leaks.stock import Ref
 
 
 class SocketHandle(Handle):
     """A socket that is open. A connection may be kept for long by design, and one from a line is presumed shared."""
 
-    __slots__ = ("accepted", "closing", "cut_off", "kept", "lasting", "loop", "made_by", "ref", "sockets", "transport")
+    __slots__ = (
+        "accepted",
+        "closing",
+        "cut_off",
+        "kept",
+        "lasting",
+        "loop",
+        "made_by",
+        "part_of",
+        "ref",
+        "sockets",
+        "transport",
+    )
     elementary = True
     shareable = True
     accepted: bool
@@ -48,7 +61,7 @@ class SocketHandle(Handle):
 
     def refer(self, sock: Any) -> None:
         """Stand for this object from now on."""
-        self.ref = Ref(sock, self.sockets.collected)
+        self.ref = self.sockets.tracker.stock.ref(sock, self.sockets.collected)
         self.ref.key = id(sock)
 
     def referent(self) -> object | None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crawlo_otel_leaks.instrumentation._references import Ref
     from crawlo_otel_leaks.model import Handle, Site
     from crawlo_otel_leaks.runtime import Runtime
+    from crawlo_otel_leaks.stock import Ref
 
     Wrapped = Callable[..., Any]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from crawlo_otel_leaks import blame
 from crawlo_otel_leaks.instrumentation._makers import Maker, origin
-from crawlo_otel_leaks.instrumentation._references import Ref
 from crawlo_otel_leaks.instrumentation._runners import CROWD
 from crawlo_otel_leaks.model import Handle, Progress
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from crawlo_otel_leaks.model import Site
+    from crawlo_otel_leaks.stock import Ref
     from crawlo_otel_leaks.tracker import Tracker
 
 T = TypeVar("T", bound="ThingHandle")
@@ -37,7 +37,7 @@ class ThingHandle(Handle):
         """Refer to the object, weakly."""
         self.things, self.made_by = things, made_by
         self.shared = self.cut_off = self.kept = made_by is not Maker.PROGRAM
-        self.ref = Ref(thing, things.collected)
+        self.ref = things.tracker.stock.ref(thing, things.collected)
         self.ref.key = id(thing)
 
     def referent(self) -> object | None:

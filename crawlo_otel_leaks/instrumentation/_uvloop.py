@@ -27,7 +27,7 @@ _SERVES: Final = ("create_server", "create_unix_server")
 class UvHandle(ThingHandle):
     """A transport or server of uvloop's, and the loop that closes all it has when it is closed."""
 
-    __slots__ = ("loop",)
+    __slots__ = ("loop", "part_of")
     elementary = True
     loop: weakref.ref[Any]
 

@@ -26,7 +26,7 @@ _LINKS: Final = "/proc/self/fd"
 class MapHandle(ThingHandle):
     """A map of a file. It has no method for its descriptor, which is a copy of the one it was given."""
 
-    __slots__ = ("inode", "number")
+    __slots__ = ("inode", "number", "part_of")
     elementary = True
     number: int
     """Of the copy; what it refers to by now must be asked."""

@@ -56,7 +56,7 @@ class LoopHandle(ThingHandle):
 class SelectorHandle(ThingHandle):
     """A selector that is not closed; the one of an event loop is part of that."""
 
-    __slots__ = ()
+    __slots__ = ("part_of",)
     elementary = True
 
     def descriptors(self) -> Iterable[int]:

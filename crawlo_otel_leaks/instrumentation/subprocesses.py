@@ -93,7 +93,7 @@ class Popens(Children[PopenHandle]):
             return
         handle.independent = detached(popen.pid) or made_by_library(frame)
         for part in self.parts(_pipes(popen)):
-            part.part_of = handle
+            part.join(handle)
         self.begin(popen, handle)
 
     def _dropped(self, popen: Any, handle: PopenHandle) -> None:
