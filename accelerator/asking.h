@@ -109,7 +109,7 @@ static int kept_pair(Asking *self, Step *step, PyObject *reference, PyObject *or
     PyObject *items[] = {Py_NewRef(reference), Py_NewRef(origin)};
     exchange(pair, items);
     Py_DECREF(items[0]);
-    Py_DECREF(items[1]);
+    let_go_of(swift_behind(self)->spares, items[1]); /* the next request's, if this one's is over */
     return 0;
 }
 

@@ -145,6 +145,29 @@ def test_what_is_noted_of_a_request_leaves_nothing_behind(parts):
     assert left_behind(turn, tick) < 100
 
 
+def test_a_handle_that_is_over_may_stand_for_a_later_request_which_knows_nothing_of_it(parts):
+    session = Session()
+    for again in range(6):
+        with TRACER.start_as_current_span("request") as span:
+            slot = finish(session.request(Connector()))
+        (handle,) = parts.tracker.held([semconv.HTTP_CONNECTION])
+        assert (handle.span, handle.referent(), handle.released_at) == (span, slot, None)
+        assert (handle.process, handle.shared, handle.websocket()) == (False, False, None), again
+        del handle
+        slot.release()
+    kept = finish(session.request(Connector()))
+    (handle,) = parts.tracker.held([semconv.HTTP_CONNECTION])
+    for _ in range(6):  # one that is held, or that somebody has, stays what it is
+        finish(session.request(Connector())).release()
+    assert list(parts.tracker.held()) == [handle]
+    assert handle.referent() is kept
+    kept.release()
+    since = handle.released_at
+    for _ in range(6):
+        finish(session.request(Connector())).release()
+    assert handle.released_at == since
+
+
 def test_two_slots_of_one_request_have_a_handle_each(parts):
     class Redirected(Session):
         async def both(self, through):
