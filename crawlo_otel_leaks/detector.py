@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -163,7 +162,8 @@ class Detector:
             self._crowds.setdefault(site, set()).add(watch.handle)
         else:
             self._leave_crowd(watch.handle)
-        return replace(facts, crowd=len(self._crowds.get(site, ()))) if facts.idle is None else facts
+        crowd = len(self._crowds.get(site, ())) if facts.idle is None else facts.crowd
+        return facts if crowd == facts.crowd else facts._replace(crowd=crowd)
 
     def _judge(self, watch: Watch, facts: Facts) -> Reason | None:
         return None if self.ignored(watch.handle) else rules.judge(facts)

@@ -119,13 +119,14 @@ def this_span(context: Mapping[str, object]) -> Span | None:
 
 def settle(handle: Handle) -> None:
     """Let go of a span that has ended: only its identity is needed from now on."""
-    if handle.span is not None and not isinstance(handle.span, (Ended, Unrecorded)) and span_finished(handle.span):
+    # By type, for spans are of an abstract class, which is asked in Python what is its instance.
+    if handle.span is not None and type(handle.span) not in (Ended, Unrecorded) and span_finished(handle.span):
         handle.span = Ended(handle.span)
 
 
 def span_finished(span: Span) -> bool:
     """Whether a span has ended, or, if it never recorded, is no longer anybody's current one."""
-    if isinstance(span, Unrecorded):
+    if type(span) is Unrecorded:
         return span.ref() is None
     return not span.is_recording()
 
@@ -153,7 +154,7 @@ def finished(handle: Handle, frames: Mapping[int, FrameType]) -> bool:
         return over
     if not span_finished(handle.span):
         return False
-    if isinstance(handle.span, Unrecorded):  # longer work below it would keep it alive
+    if type(handle.span) is Unrecorded:  # longer work below it would keep it alive
         return True
     starter = getattr(handle.span, STARTER, None)
     if starter is not None and starter == (handle.task or handle.thread.ident):
