@@ -171,12 +171,12 @@ class Handle:
         self.name = name
         self.released_at = None
         if self.elementary:
-            self.join(None)
+            self.part_of = None  # type: ignore[misc]  # the slot is a subclass's
         self.process = self.shared = False
 
     def join(self, holder: Handle | None) -> None:
         """Let another answer for it, or nobody; only an elementary one can."""
-        self.part_of = holder  # type: ignore[misc]  # the slot is a subclass's
+        self.part_of = holder  # type: ignore[misc]  # as above
 
     @property
     def held(self) -> float:
