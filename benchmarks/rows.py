@@ -69,10 +69,10 @@ def rivals_of(row: Row) -> dict[str, Rival]:
     return others
 
 
-def measure(row: Row, *, quick: bool) -> Compared:
+def measure(row: Row, rounds: int | None = None) -> Compared:
     """Measure one row beside its rivals, then with the accelerator: a process has one tracker at a time."""
     work = row.prepare()
-    rounds = 9 if quick else row.rounds
+    rounds = rounds or row.rounds
     try:
         found = _beside(work, Tracked(row.library, row.level), OURS, rivals_of(row), rounds)
         if find_spec(MODULE) is None or row.level == "off":

@@ -31,6 +31,8 @@ SPEED: Final = 0.98
 """Part of the untracked pages a second that a crawl is to keep."""
 HERE: Final = Path(__file__).parent
 COUNT: Final = 1_000_000
+QUICK: Final = 9
+"""Rounds of each ratio when they are to be fewer."""
 DOCS: Final = HERE.parent / "docs" / "overhead.md"
 CRAWL: Final = HERE / "crawl.py"
 """Prints, as its last line, JSON: `pages_per_second` untracked, and `ratio`, tracked/untracked: low, median, high."""
@@ -48,12 +50,12 @@ SCALE: Final[tuple[tuple[str, str, float | None, str], ...]] = (
 )
 
 
-def ratios(chosen: str, results: dict[str, Any], *, quick: bool) -> Iterator[Line]:
+def ratios(chosen: str, results: dict[str, Any], rounds: int | None) -> Iterator[Line]:
     """Measure what is told as a ratio of times."""
     for row in rows.ROWS:
         if chosen not in row.name:
             continue
-        compared = rows.measure(row, quick=quick)
+        compared = rows.measure(row, rounds)
         results["ratios"][row.name] = {
             "untracked_us": compared.untracked_us._asdict(),
             "goal": row.goal,
@@ -164,13 +166,14 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer handles")
+    parser.add_argument("--rounds", type=int, help="so many rounds of each ratio, however few they are")
     parser.add_argument("--only", metavar="WORD", help="only ratios that have this word in their name; writes nothing")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="where to write JSON, Markdown and SVG")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/overhead.md, too")
     arguments = parser.parse_args()
     results: dict[str, Any] = {"ratios": {}}
     parts: list[Callable[[], Iterator[Line]]] = [
-        lambda: ratios(arguments.only or "", results, quick=arguments.quick),
+        lambda: ratios(arguments.only or "", results, arguments.rounds or (QUICK if arguments.quick else None)),
     ]
     if arguments.only is None:
         parts += [
