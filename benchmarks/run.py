@@ -32,7 +32,9 @@ SPEED: Final = 0.98
 HERE: Final = Path(__file__).parent
 COUNT: Final = 1_000_000
 QUICK: Final = 9
-"""Rounds of each ratio when they are to be fewer."""
+"""Rounds of each ratio when they are to be fewer ..."""
+LEAST: Final = 2
+"""... and the fewest."""
 DOCS: Final = HERE.parent / "docs" / "overhead.md"
 CRAWL: Final = HERE / "crawl.py"
 """Prints, as its last line, JSON: `pages_per_second` untracked, and `ratio`, tracked/untracked: low, median, high."""
@@ -171,6 +173,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="where to write JSON, Markdown and SVG")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/overhead.md, too")
     arguments = parser.parse_args()
+    if arguments.rounds is not None and arguments.rounds < LEAST:
+        parser.error(f"--rounds: {arguments.rounds} found, {LEAST} or more expected, of which a spread can be told")
     results: dict[str, Any] = {"ratios": {}}
     parts: list[Callable[[], Iterator[Line]]] = [
         lambda: ratios(arguments.only or "", results, arguments.rounds or (QUICK if arguments.quick else None)),

@@ -20,15 +20,18 @@ from opentelemetry import trace
 from crawlo_otel_leaks import runtime
 from crawlo_otel_leaks.agenda import Agenda
 from crawlo_otel_leaks.settings import Settings
+from crawlo_otel_leaks.watch import BACKOFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawlo_otel_leaks.model import Handle
+
 TICKS: Final = 21
 HOUR: Final = 3600.0
 OVERDUE: Final = 10
-TURNS: Final = 8 * 12
-"""Moments of a minute at which handles fall due: an eighth of the scan interval lies between two."""
+TURNS: Final = BACKOFF * 12
+"""Moments of a minute at which handles fall due: that part of the scan interval, which is 5 s, lies between two."""
 
 
 class Clock:
@@ -76,13 +79,16 @@ def settle(running: runtime.Runtime, clock: Clock, count: int) -> None:
         running.detector.tick(clock.now)
 
 
+def plan(running: runtime.Runtime, handle: Handle, due: float) -> None:
+    """Have a handle looked at when `due` says, and found to be well."""
+    running.tracker.old[Watch.kind][handle] = running.detector._agenda.add(handle, due, 2 * HOUR)  # noqa: SLF001
+
+
 def spread(running: runtime.Runtime, due: Callable[[], float]) -> None:
     """Have every handle looked at when `due` says, in monotonic seconds."""
-    detector = running.detector
-    detector._agenda = Agenda()  # noqa: SLF001  (no program could be brought there in less than an hour)
-    old = running.tracker.old[Watch.kind]
-    for handle in old:
-        old[handle] = detector._agenda.add(handle, due(), 2 * HOUR)  # noqa: SLF001
+    running.detector._agenda = Agenda()  # noqa: SLF001  (no program could be brought there in less than an hour)
+    for handle in running.tracker.old[Watch.kind]:
+        plan(running, handle, due())
 
 
 def steady(running: runtime.Runtime, clock: Clock, count: int) -> dict[str, float]:
@@ -130,12 +136,11 @@ def ticks(running: runtime.Runtime, clock: Clock) -> dict[str, Any]:
     detector = running.detector
     spread(running, lambda: clock.now + HOUR)
     idle = milliseconds(lambda: detector.tick(clock.now))
-    old = running.tracker.old[Watch.kind]
-    some = list(old)[:OVERDUE]
+    some = list(running.tracker.old[Watch.kind])[:OVERDUE]
     busy = []
     for _ in range(TICKS):
         for handle in some:
-            old[handle] = detector._agenda.add(handle, clock.now, 2 * HOUR)  # noqa: SLF001
+            plan(running, handle, clock.now)
         busy += milliseconds(lambda: detector.tick(clock.now), 1)
     return {"tick_none_ms": statistics.median(idle), f"tick_{OVERDUE}_ms": statistics.median(busy)}
 

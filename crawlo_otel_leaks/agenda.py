@@ -33,7 +33,8 @@ class Agenda:
     def __init__(self) -> None:
         self._turns: dict[tuple[float, float], Turn] = {}
         self._order: list[tuple[float, float]] = []
-        self._present: Turn | None = None
+        self._present = Turn(0.0, 0.0)
+        """Whose time has come; it is empty until one's has."""
 
     def add(self, handle: Handle, due: float, threshold: float) -> Turn:
         """Have a handle looked at when `due` says; return the turn."""
@@ -47,9 +48,8 @@ class Agenda:
 
     def open(self, now: float) -> bool:
         """Bring the next turn that has come by `now`; return whether there is any."""
-        while self._present is None or not self._present.handles:
+        while not self._present.handles:
             if not self._order or self._order[0][0] > now:
-                self._present = None
                 return False
             self._present = self._turns.pop(heapq.heappop(self._order))
             self._present.handles.reverse()  # the first to be taken is the last of a list
@@ -57,6 +57,4 @@ class Agenda:
 
     def take(self, now: float) -> tuple[Handle, Turn] | None:
         """Return the next handle that has fallen due by `now`, and its turn; None when there is none."""
-        if not self.open(now) or self._present is None:
-            return None
-        return self._present.handles.pop(), self._present
+        return (self._present.handles.pop(), self._present) if self.open(now) else None

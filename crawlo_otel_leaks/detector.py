@@ -81,7 +81,7 @@ class Detector:
         handles = list(_drain(self.tracker.abandoned))
         self._kin.lose(handles)
         for handle in handles:
-            watch = self._open.get(handle) or self._begin(handle)
+            watch = self._open.get(handle) or Watch(handle, 0.0)  # no module can name it any more
             if not self.ignored(handle) and not self._kin.answered(handle):
                 self._apply(watch, Reason.ABANDONED, now)
             self._open.pop(handle, None)
@@ -139,10 +139,11 @@ class Detector:
             handle, turn = self._agenda.take(now) or (None, None)
             if handle is None:
                 break
-            watch = self._known(handle)
             if handle.released_at is not None:
                 self._leave_crowd(handle)
-            elif watch is not None and watch.turn is turn:  # else it was put off, or brought forward, since
+                continue
+            watch = self._known(handle)
+            if watch is not None and watch.turn is turn:  # else it was put off, or brought forward, since
                 self._look_at(watch, now, frames)
 
     def _look_at(self, watch: Watch, now: float, frames: Mapping[int, FrameType]) -> None:

@@ -43,6 +43,16 @@ def kept(rig, handle):
     return rig.runtime.tracker.old[handle.kind][handle]
 
 
+def used_after(rig, seconds):
+    """Take one, of which nothing is kept until it is used after so long; a minute later it is looked at again."""
+    handle = take(rig, Fresh())
+    rig.pass_time(seconds, steps=seconds)
+    assert isinstance(kept(rig, handle), Turn)
+    handle.token = 1
+    rig.pass_time(60, steps=60)
+    return handle
+
+
 def test_what_falls_due_together_shares_one_record(rig, handle):
     other = take(rig, type(handle)())
     rig.pass_time(20 * SCAN, steps=20)
@@ -66,11 +76,7 @@ def test_a_look_just_when_the_threshold_has_come_is_soon_followed_by_another(rig
 
 
 def test_one_whose_use_shows_is_idle_only_since(rig):
-    handle = take(rig, Fresh())
-    rig.pass_time(250, steps=250)
-    assert isinstance(kept(rig, handle), Turn)
-    handle.token = 1
-    rig.pass_time(60, steps=60)
+    handle = used_after(rig, 250)
     assert isinstance(kept(rig, handle), Watch)
     rig.pass_time(230, steps=230)
     assert rig.verdicts == []
@@ -79,11 +85,7 @@ def test_one_whose_use_shows_is_idle_only_since(rig):
 
 
 def test_one_that_is_slow_in_its_first_use_is_no_leak(rig):
-    handle = take(rig, Fresh())
-    rig.pass_time(295, steps=295)
-    assert isinstance(kept(rig, handle), Turn)
-    handle.token = 1
-    rig.pass_time(60, steps=60)
+    used_after(rig, 295)
     assert rig.verdicts == [("file", "slow")]
 
 
