@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from crawlo_otel_leaks import holds, owner, rules, sites
-from crawlo_otel_leaks.agenda import Agenda, Turn
+from crawlo_otel_leaks.agenda import Agenda
 from crawlo_otel_leaks.findings import Findings
 from crawlo_otel_leaks.kinship import Kinship
 from crawlo_otel_leaks.model import Reason
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
+    from crawlo_otel_leaks.agenda import Turn
     from crawlo_otel_leaks.findings import Sink
     from crawlo_otel_leaks.model import Handle, Site
     from crawlo_otel_leaks.rules import Facts
@@ -39,6 +40,8 @@ class Detector:
         self.findings = Findings()
         self._kin = Kinship(tracker)
         self._agenda = Agenda()
+        self._watches: dict[Handle, Watch] = {}
+        """What is known of old handles. One that is as it was when it was acquired has none, but its turn alone."""
         self._open: dict[Handle, Watch] = {}
         self._crowds: dict[Site, set[Handle]] = {}
         """Those of a site that are past their threshold, unmoved, and whose use cannot be seen."""
@@ -66,7 +69,7 @@ class Detector:
         self.tick(now)
         frames = owner.current_frames()
         for handle in self.tracker.held():
-            watch = self._known(handle) or self._begin(handle)
+            watch = self._known(handle)
             part = self._kin.holder(handle) is not None
             facts = watch.look(now, 0.0, frames, exiting=exiting, part=part)
             self._apply(watch, self._judge(watch, facts), now)
@@ -92,7 +95,9 @@ class Detector:
         ended = set(_drain(self.tracker.ended_scopes))
         for handle in self.tracker.held() if ended else ():
             if handle.scope in ended:
-                self._plan(self._watch(handle, now), max(now, (handle.scope.ended_at or now) + self.settings.grace))
+                watch = self._known(handle)
+                watch.brought_forward = True
+                self._plan(watch, max(now, (handle.scope.ended_at or now) + self.settings.grace))
 
     def _promote(self, now: float) -> None:
         """Move handles that outlived a scan interval from young to old, oldest first."""
@@ -102,33 +107,30 @@ class Detector:
                 if now - handle.acquired_at < patience:
                     break
                 if handle.released_at is None:
-                    self._watch(handle, now)
+                    self._plan(self._known(handle), now)
 
-    def _watch(self, handle: Handle, now: float) -> Watch:
-        known = self._known(handle)
-        if known is not None:
-            return known
-        watch = self._begin(handle)
-        self._plan(watch, now)
+    def _known(self, handle: Handle) -> Watch:
+        """Return what is known of a handle; of an old one that has no watch, that it is as it was."""
+        watch = self._watches.get(handle)
+        if watch is None:
+            seen = handle in self.tracker.old[handle.kind]
+            if not seen:
+                owner.adopt_global(handle)
+            watch = Watch(handle, self._threshold(handle), seen=seen)
         return watch
-
-    def _begin(self, handle: Handle) -> Watch:
-        owner.adopt_global(handle)
-        return Watch(handle, self._threshold(handle))
-
-    def _known(self, handle: Handle) -> Watch | None:
-        """Return what is known of an old handle; what was kept of a blank one is only when it is looked at next."""
-        known = self.tracker.old[handle.kind].get(handle)
-        return Watch(handle, known.threshold, known) if isinstance(known, Turn) else known
 
     def _plan(self, watch: Watch, due: float) -> None:
         """Have a handle looked at when `due` says, and no more when an earlier call said."""
         watch.turn = self._agenda.add(watch.handle, due, watch.threshold)
-        self._keep(watch.handle, watch.turn if watch.blank else watch)
+        if watch.blank:
+            self._watches.pop(watch.handle, None)
+        else:
+            self._watches[watch.handle] = watch
+        self._keep(watch.handle)
 
-    def _keep(self, handle: Handle, known: Turn | Watch | None) -> None:
+    def _keep(self, handle: Handle) -> None:
         old = self.tracker.old[handle.kind]
-        old[handle] = known
+        old[handle] = None
         self.tracker.young[handle.kind].pop(handle, None)
         if handle.released_at is not None:  # by another thread between the two lines above, or just before
             old.pop(handle, None)
@@ -136,15 +138,22 @@ class Detector:
     def _look_at_due(self, now: float) -> None:
         frames = owner.current_frames() if self._agenda.open(now) else {}
         for _ in range(BUDGET):
-            handle, turn = self._agenda.take(now) or (None, None)
-            if handle is None:
+            fallen_due = self._agenda.take(now)
+            if fallen_due is None:
                 break
+            handle, turn = fallen_due
+            watch = self._watches.get(handle) or self._blank(handle, turn)
             if handle.released_at is not None:
                 self._leave_crowd(handle)
-                continue
-            watch = self._known(handle)
-            if watch is not None and watch.turn is turn:  # else it was put off, or brought forward, since
+                self._watches.pop(handle, None)
+            elif watch.turn is turn:  # else it was brought forward
                 self._look_at(watch, now, frames)
+
+    @staticmethod
+    def _blank(handle: Handle, turn: Turn) -> Watch:
+        watch = Watch(handle, turn.threshold, seen=True)
+        watch.turn = turn
+        return watch
 
     def _look_at(self, watch: Watch, now: float, frames: Mapping[int, FrameType]) -> None:
         try:
@@ -209,7 +218,8 @@ class Detector:
     def _give_up(self, handle: Handle) -> None:
         """Look at it no more."""
         self._leave_crowd(handle)
-        self._keep(handle, None)
+        self._watches.pop(handle, None)
+        self._keep(handle)
 
     def _tell_released(self) -> None:
         handles = list(_drain(self.tracker.released))

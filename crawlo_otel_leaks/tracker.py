@@ -60,7 +60,7 @@ class Tracker:
 
     Plain dict and deque operations are atomic under the interpreter lock; that is all the
     synchronisation there is. `young` and `old` map a kind to its handles, oldest first; only the
-    detector moves a handle from one to the other, and keeps what it knows of an old one beside it.
+    detector moves a handle from one to the other.
     """
 
     def __init__(
@@ -75,7 +75,6 @@ class Tracker:
         self.capture_paths = capture_paths
         self.clock = clock
         self.keep_in(PLAIN)
-        self.old: dict[str, dict[Handle, Any]] = {kind: {} for kind in semconv.KINDS}
         self.abandoned: deque[Handle] = deque(maxlen=QUEUE)
         self.released: deque[Handle] = deque(maxlen=QUEUE)
         self.brief = brief
@@ -97,6 +96,7 @@ class Tracker:
         """Have records kept in what `stock` makes; before there are any."""
         self.stock = stock
         self.young: dict[str, dict[Handle, None]] = {kind: stock.shelf() for kind in semconv.KINDS}
+        self.old: dict[str, dict[Handle, None]] = {kind: stock.shelf() for kind in semconv.KINDS}
         self.brief_holds: dict[str, Durations] = {kind: stock.durations(COUNTED) for kind in semconv.KINDS}
 
     def acquire(self, handle: Handle, frame: FrameType | None) -> Handle | None:

@@ -32,19 +32,22 @@ class Watch:
         "_moved_at",
         "_token",
         "_told",
+        "brought_forward",
         "handle",
         "threshold",
         "turn",
     )
 
-    def __init__(self, handle: Handle, threshold: float, turn: Turn | None = None) -> None:
-        """Begin to watch; `turn` is that of a handle which was looked at before, and is as it was when acquired."""
+    def __init__(self, handle: Handle, threshold: float, *, seen: bool = False) -> None:
+        """Begin to watch; `seen` tells that it was looked at before, and was as it had been when it was acquired."""
         self.handle = handle
         self.threshold = threshold
-        self.turn = turn
+        self.turn: Turn | None = None
         """When it is looked at next."""
+        self.brought_forward = False
+        """Whether it has an earlier turn than the one that it was given before, which comes all the same."""
         self._told: Leak | None = None
-        self._token: object = _NEVER if turn is None else _UNTOUCHED
+        self._token: object = _UNTOUCHED if seen else _NEVER
         self._moved_at = handle.acquired_at
         self._finished_at: float | None = None
         self._loop_closed_at: float | None = None
@@ -53,7 +56,8 @@ class Watch:
     def blank(self) -> bool:
         """Whether there is nothing to it: the handle was looked at, and is as it was when it was acquired."""
         unmoved = self._token is _UNTOUCHED and self._moved_at == self.handle.acquired_at
-        return unmoved and (self._told, self._finished_at, self._loop_closed_at) == (None, None, None)
+        told = self.brought_forward, self._told, self._finished_at, self._loop_closed_at
+        return unmoved and told == (False, None, None, None)
 
     @property
     def leak(self) -> Leak | None:

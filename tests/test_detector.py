@@ -193,11 +193,11 @@ def test_a_handle_released_while_it_is_promoted_leaves_nothing(rig):
     rig.clock.advance(2 * SCAN)
     rig.runtime.tracker.young["file"].pop(handle)  # as the detector does, just before ...
     rig.runtime.tracker.release(handle)  # ... another thread releases
-    rig.runtime.detector._watch(handle, rig.clock())
+    rig.runtime.detector._plan(rig.runtime.detector._known(handle), rig.clock())
     assert rig.held == []
     rig.settle()
     assert rig.verdicts == []
-    assert rig.runtime.tracker.old["file"] == {}
+    assert rig.runtime.tracker.count("file") == 0
 
 
 def test_old_handles_are_looked_at_ever_more_rarely(rig):

@@ -332,7 +332,7 @@ def test_kinds_do_not_share_a_shelf():
     kinds = [f"kind {number}" for number in range(100)]
     for tracker in trackers():
         tracker.young.update({kind: tracker.stock.shelf() for kind in kinds})
-        tracker.old.update({kind: {} for kind in kinds})
+        tracker.old.update({kind: tracker.stock.shelf() for kind in kinds})
         tracker.brief_holds.update({kind: tracker.stock.durations(10) for kind in kinds})
         handles = [tracker.acquire(Handle(kind), sys._getframe()) for kind in kinds * 2]
         assert [tracker.count(kind) for kind in kinds] == [2] * 100

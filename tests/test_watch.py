@@ -6,7 +6,6 @@ import pytest
 from conftest import GRACE, SCAN
 from detector_steps import Fake, take
 
-from crawlo_otel_leaks.agenda import Turn
 from crawlo_otel_leaks.holds import Holds
 from crawlo_otel_leaks.model import Scope
 from crawlo_otel_leaks.owner import current_scope
@@ -40,14 +39,19 @@ def handle(request, rig):
 
 
 def kept(rig, handle):
-    return rig.runtime.tracker.old[handle.kind][handle]
+    assert handle in rig.runtime.tracker.old[handle.kind]
+    return rig.runtime.detector._watches.get(handle)
+
+
+def turns(rig, handle):
+    return [turn for turn in rig.runtime.detector._agenda._turns.values() if handle in turn.handles]
 
 
 def used_after(rig, seconds):
     """Take one, of which nothing is kept until it is used after so long; a minute later it is looked at again."""
     handle = take(rig, Fresh())
     rig.pass_time(seconds, steps=seconds)
-    assert isinstance(kept(rig, handle), Turn)
+    assert kept(rig, handle) is None
     handle.token = 1
     rig.pass_time(60, steps=60)
     return handle
@@ -56,8 +60,9 @@ def used_after(rig, seconds):
 def test_what_falls_due_together_shares_one_record(rig, handle):
     other = take(rig, type(handle)())
     rig.pass_time(20 * SCAN, steps=20)
-    assert isinstance(kept(rig, handle), Turn)
-    assert kept(rig, handle) is kept(rig, other)
+    assert kept(rig, handle) is kept(rig, other) is None
+    assert turns(rig, handle) == turns(rig, other)
+    assert len(turns(rig, handle)) == 1
     assert handle.looks == other.looks > 1
 
 
@@ -103,7 +108,7 @@ def test_one_that_is_back_where_it_was_has_been_used(rig):
 
 def test_the_threshold_is_that_of_the_time_when_it_was_first_looked_at(rig, handle):
     rig.pass_time(4 * SCAN, steps=4)
-    assert isinstance(kept(rig, handle), Turn)
+    assert kept(rig, handle) is None
     handle.site.holds = Holds()
     handle.site.holds.brief = 1000
     rig.pass_time(250, steps=250)
@@ -146,6 +151,14 @@ def test_one_released_during_a_look_is_not_kept(rig, handle, monkeypatch):
 
 def test_what_remains_is_judged_at_the_end_by_what_was_known_of_it(rig, handle):
     rig.pass_time(4 * SCAN, steps=4)
-    assert isinstance(kept(rig, handle), Turn)
+    assert kept(rig, handle) is None
     rig.runtime.finish(exiting=True)
     assert rig.verdicts == [("file", "process_exit")]
+
+
+def test_of_what_was_released_nothing_is_kept_once_its_turn_has_come(rig):
+    handle = used_after(rig, 20)
+    assert isinstance(kept(rig, handle), Watch)
+    rig.runtime.tracker.release(handle)
+    rig.pass_time(70, steps=70)
+    assert rig.runtime.detector._watches == {}
