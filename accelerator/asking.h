@@ -125,7 +125,7 @@ static int remembered(Asking *self, PyObject *request, PyObject *origin) {
 
 /* As Tracker.use; `located` is what was located just now, or NULL. */
 static int used_now(Asking *self, PyObject *handle, PyObject *located) {
-    if (get(handle, swift_behind(self)->handle_shared) == Py_True) return 0;
+    if (tenure(handle)->shared) return 0;
     int plain = located == NULL ? 0 : is_mates(swift_behind(self), handle, located);
     if (plain == 0) plain = is_owners(swift_behind(self), handle);
     if (plain) return plain < 0 ? -1 : 0;

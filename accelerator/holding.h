@@ -127,7 +127,7 @@ static int note_site(Swift *self, PyObject *handle, PyObject *frame) {
     }
     if (site_at(self, frame, kind, &site, &stack) < 0) return -1;
     PyObject *process = get(site, self->site_process);
-    put(handle, self->handle_process, Py_NewRef(process == NULL ? Py_False : process));
+    tenure(handle)->process = process == Py_True;
     put(handle, self->handle_stack, stack);
     put(handle, self->handle_site, site);
     return 0;
@@ -208,8 +208,7 @@ static int held(Swift *self, PyObject *handle) {
         return -1;
     }
     PyObject *young = rack->young;
-    double now;
-    if (now_is(self, &now) < 0 || put_time(handle, self->handle_acquired_at, now) < 0) return -1;
+    if (now_is(self, &tenure(handle)->acquired_at) < 0) return -1;
     if (table_put((Table *)young, handle, handle) < 0) return -1;
     PyObject *before = get(site, self->site_latest);
     *place_of(site, self->site_latest) = Py_NewRef(handle);
@@ -220,7 +219,7 @@ static int held(Swift *self, PyObject *handle) {
 /* As Tracker.move: what was located for one is another's. */
 static int moved(Swift *self, PyObject *handle, PyObject *origin) {
     const Py_ssize_t slots[] = {self->handle_site, self->handle_stack, self->handle_span, self->handle_thread,
-                                self->handle_task, self->handle_task_name, self->handle_scope, self->handle_process};
+                                self->handle_task, self->handle_task_name, self->handle_scope};
     for (size_t at = 0; at < sizeof slots / sizeof *slots; at++) {
         PyObject *value = get(origin, slots[at]);
         if (value == NULL) {
@@ -229,6 +228,7 @@ static int moved(Swift *self, PyObject *handle, PyObject *origin) {
         }
         put(handle, slots[at], Py_NewRef(value));
     }
+    tenure(handle)->process = tenure(origin)->process;
     return 0;
 }
 
@@ -247,16 +247,15 @@ static PyObject *counter_of(Swift *self, PyObject *handle, Rack *rack) {
 
 /* Release a brief hold; 0 where it is none, or the first of its site, and nothing was done yet. */
 static int gave_back_briefly(Swift *self, PyObject *handle) {
-    PyObject *acquired_at = get(handle, self->handle_acquired_at);
     Rack *rack = rack_of(self, get(handle, self->handle_kind));
     PyObject *holds = rack == NULL ? NULL : counter_of(self, handle, rack);
-    if (holds == NULL || acquired_at == NULL || get(handle, self->handle_released_at) != Py_None) return PyErr_Occurred() ? -1 : 0;
+    if (holds == NULL || isnan(tenure(handle)->acquired_at) || is_released(handle)) return PyErr_Occurred() ? -1 : 0;
     PyObject *young = rack->young, *brief_ones = rack->brief;
-    double now, brief = 0, since = seconds(acquired_at);
-    if ((since == -1 && PyErr_Occurred()) || now_is(self, &now) < 0 || brief_of(self, &brief) < 0) return -1;
+    double now, brief = 0, since = tenure(handle)->acquired_at;
+    if (now_is(self, &now) < 0 || brief_of(self, &brief) < 0) return -1;
     int done = now - since < brief ? unshelve(young, handle) : 0;
     if (done <= 0) return done;
-    if (put_time(handle, self->handle_released_at, now) < 0) return -1;
+    tenure(handle)->released_at = now;
     return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, now - since) < 0 ? -1 : 1;
 }
 

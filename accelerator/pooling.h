@@ -111,8 +111,7 @@ static PyObject *pool_for(Taking *self, PyObject *thing) {
 
 /* As PoolBook.wait_for; `pool` where that is known already, else NULL. */
 static int begun(Taking *self, PyObject *thing, PyObject *pool, PyObject *handle) {
-    double now;
-    if (now_is(swift_of(self), &now) < 0 || put_time(handle, swift_of(self)->handle_acquired_at, now) < 0) return -1;
+    if (now_is(swift_of(self), &tenure(handle)->acquired_at) < 0) return -1;
     pool = pool != NULL ? Py_NewRef(pool) : pool_for(self, thing);
     if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
@@ -142,19 +141,18 @@ static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *con
     return table_put((Table *)self->handles, key, handle) < 0 ? -1 : shelve(get(pool, self->pool_held), handle);
 }
 
-/* Keep the time from one moment to another, both in seconds. */
-static int noted_time(PyObject *times, double since, PyObject *until) {
-    return until == NULL ? 0 : keep(times, seconds(until) - since);
+/* Keep the time from one moment to another, both in seconds; NaN: it never came. */
+static int noted_time(PyObject *times, double since, double until) {
+    return isnan(until - since) ? 0 : keep(times, until - since);
 }
 
 /* Wait no more, but hold. */
 static int waits_no_more(Taking *self, PyObject *handle, PyObject *connection, void *key) {
-    Py_ssize_t at = swift_of(self)->handle_acquired_at;
-    PyObject *pool = get(handle, self->handle_pool), *asked_at = get(handle, at);
-    double since = asked_at == NULL ? 0 : seconds(asked_at);
+    PyObject *pool = get(handle, self->handle_pool);
+    double asked_at = tenure(handle)->acquired_at;
     int done = left(pool, self->pool_waiting, handle);
     if (done == 0) done = entered(self, handle, pool, connection, key);
-    return done < 0 || asked_at == NULL ? done : noted_time(get(pool, self->pool_waits), since, get(handle, at));
+    return done < 0 ? done : noted_time(get(pool, self->pool_waits), asked_at, tenure(handle)->acquired_at);
 }
 
 /* 1 done, 0 where it is for PoolBook to say what that means, -1 with an exception. */
@@ -177,8 +175,7 @@ static int over(Taking *self, PyObject *handle) {
     if (left(pool, self->pool_held, handle) < 0) return -1;
     put(handle, self->handle_connection, Py_NewRef(Py_None));
     if (gave_back(swift_of(self), handle) < 0) return -1;
-    PyObject *since = get(handle, swift_of(self)->handle_acquired_at);
-    return since == NULL ? 0 : noted_time(get(pool, self->pool_uses), seconds(since), get(handle, swift_of(self)->handle_released_at));
+    return noted_time(get(pool, self->pool_uses), tenure(handle)->acquired_at, tenure(handle)->released_at);
 }
 
 /* Whether a handle's connection is there. */

@@ -3,18 +3,20 @@
 #define SPARES_H
 
 #include "slots.h"
+#include "tenure.h"
 
 /* Types at hand. */
 #define SPARES 16
 
 typedef struct {
     PyObject *template; /* what the next one is to be like */
-    PyObject *handle;   /* is like it, but for times that are written over; NULL: none is kept */
+    PyObject *handle;   /* is like it; NULL: none is kept */
 } Spare;
 
+/* Whether all that there is to a handle of some type is its tenure, and slots. */
 static int is_plain_type(PyTypeObject *type) {
-    if (type->tp_itemsize == 0 && type->tp_dictoffset == 0 && type->tp_weaklistoffset == 0) return 1;
-    PyErr_Format(PyExc_TypeError, "%s has more than slots, as was not expected", type->tp_name);
+    if (PyType_IsSubtype(type, &Tenure_Type) && type->tp_itemsize == 0 && type->tp_dictoffset == 0 && type->tp_weaklistoffset == 0) return 1;
+    PyErr_Format(PyExc_TypeError, "%s found, a handle that has a tenure and slots alone expected", type->tp_name);
     return 0;
 }
 
@@ -27,13 +29,12 @@ static void forget_spare(Spare *spare) {
     Py_XDECREF(before.template);
 }
 
-static inline int is_own_time(PyObject *value) { return value != NULL && PyFloat_CheckExact(value) && Py_REFCNT(value) == 1; }
-
-/* Give each slot what a template has there. A time that nobody else has stays where the template has nothing. */
+/* Give each slot what a template has there. */
 static void be_like(PyObject *handle, PyObject *template) {
-    for (Py_ssize_t at = sizeof(PyObject); at < Py_TYPE(handle)->tp_basicsize; at += sizeof(PyObject *)) {
+    tenure_like(handle, template);
+    for (Py_ssize_t at = sizeof(Tenure); at < Py_TYPE(handle)->tp_basicsize; at += sizeof(PyObject *)) {
         PyObject *before = get(handle, at), *after = get(template, at);
-        if (before == after || (after == NULL && is_own_time(before))) continue;
+        if (before == after) continue;
         *place_of(handle, at) = Py_XNewRef(after);
         Py_XDECREF(before);
     }
@@ -74,14 +75,5 @@ static void let_go_of(Spare *spares, PyObject *handle) {
         }
     }
     Py_XDECREF(handle);
-}
-
-/* Put a time, in seconds, into a slot: into the number that is there, where nobody else has that. */
-static inline int put_time(PyObject *object, Py_ssize_t offset, double seconds) {
-    PyObject *before = get(object, offset), *after;
-    if (is_own_time(before)) return ((PyFloatObject *)before)->ob_fval = seconds, 0;
-    if ((after = PyFloat_FromDouble(seconds)) == NULL) return -1;
-    put(object, offset, after);
-    return 0;
 }
 #endif

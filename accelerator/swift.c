@@ -59,6 +59,7 @@ static int find_slots(Swift *self) {
         return -1;
     }
     type = (PyTypeObject *)self->handle_type;
+    if (!is_plain_type(type)) return -1;
 #define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
     HANDLE_SLOTS(SLOT)
 #undef SLOT
@@ -201,7 +202,8 @@ PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
     if (PyModule_AddType(module, &Swift_Type) < 0 || PyModule_AddType(module, &Shelf_Type) < 0 || PyModule_AddType(module, &Index_Type) < 0 ||
         PyModule_AddType(module, &Times_Type) < 0 || PyModule_AddType(module, &Stand_Type) < 0 || PyModule_AddType(module, &Maker_Type) < 0 ||
         PyModule_AddType(module, &Files_Type) < 0 || PyModule_AddType(module, &Taking_Type) < 0 ||
-        PyModule_AddType(module, &Asking_Type) < 0 || PyModule_AddType(module, &Ref_Type) < 0)
+        PyModule_AddType(module, &Asking_Type) < 0 || PyModule_AddType(module, &Ref_Type) < 0 ||
+        PyModule_AddType(module, &Tenure_Type) < 0)
         Py_CLEAR(module);
     return module;
 }

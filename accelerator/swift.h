@@ -21,8 +21,7 @@
     PART(handle_type) PART(site_type) PART(holds_type) PART(marked) PART(scoped) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
-    SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope) \
-    SLOT(process) SLOT(shared) SLOT(acquired_at) SLOT(released_at)
+    SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope)
 
 #define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
 

@@ -111,19 +111,18 @@ static PyObject *taking_ended(Taking *self, PyObject *const *args, Py_ssize_t co
 /* Count a use; 1 where who uses it is to be looked at. */
 static int used(Taking *self, PyObject *handle) {
     Swift *swift = swift_of(self);
+    double now, brief;
     if (count_up(handle, self->handle_uses) < 0) return -1;
-    PyObject *since = get(handle, swift->handle_acquired_at);
-    if (since == NULL || get(handle, swift->handle_shared) == Py_True) return 0;
-    double now, brief, began = seconds(since);
-    if ((began == -1 && PyErr_Occurred()) || now_is(swift, &now) < 0 || brief_of(swift, &brief) < 0) return -1;
-    return now - began >= brief;
+    if (tenure(handle)->shared) return 0;
+    if (now_is(swift, &now) < 0 || brief_of(swift, &brief) < 0) return -1;
+    return now - tenure(handle)->acquired_at >= brief; /* never, of what is not held yet */
 }
 
 /* The handle of a connection that is used, the caller's reference; NULL where there is none, or with an exception. Most
    are used again and again until they are given back: the last one's handle is at hand. */
 static PyObject *in_use(Taking *self, PyObject *connection) {
     PyObject *handle = self->latest;
-    if (handle != NULL && get(handle, swift_of(self)->handle_released_at) == Py_None && refers_to(get(handle, self->handle_connection), connection))
+    if (handle != NULL && !is_released(handle) && refers_to(get(handle, self->handle_connection), connection))
         return Py_NewRef(handle);
     Py_CLEAR(self->latest);
     handle = indexed(self->handles, connection);

@@ -94,11 +94,9 @@ static int begun_at_once(Taking *self, PyObject *thing, PyObject *handle) {
     if (holder == NULL) return done <= 0 ? done : -1;
     Py_DECREF(holder); /* the queue has it */
     if (holder == Py_None) return 0;
-    double now;
-    PyObject *pool = now_is(swift_of(self), &now) < 0 ? NULL : pool_for(self, thing);
+    PyObject *pool = now_is(swift_of(self), &tenure(handle)->acquired_at) < 0 ? NULL : pool_for(self, thing);
     if (pool == NULL) return -1;
     put(handle, self->handle_pool, pool);
-    if (put_time(handle, swift_of(self)->handle_acquired_at, now) < 0) return -1;
     put(handle, self->handle_waits, Py_NewRef(Py_True));
     self->awaited.holder = holder;
     self->awaited.next = Py_NewRef(handle);

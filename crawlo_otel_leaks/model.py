@@ -1,10 +1,12 @@
-"""What everything else talks about: handles, sites, owners, leaks. Data, and nothing of ours is imported."""
+"""What everything else talks about: handles, sites, owners, leaks. Data alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from crawlo_otel_leaks.tenure import Tenure
 
 if TYPE_CHECKING:
     import weakref
@@ -121,17 +123,13 @@ class ThreadOwner:
         self.is_main = is_main
 
 
-class Handle:
+class Handle(Tenure):
     """One acquired thing: what, where, since when and by whom. Never holds the user's object."""
 
     __slots__ = (
-        "acquired_at",
         "kind",
         "name",
-        "process",
-        "released_at",
         "scope",
-        "shared",
         "site",
         "span",
         "stack",
@@ -147,12 +145,6 @@ class Handle:
     task_name: str | None
     thread: ThreadOwner
     scope: Scope | None
-    acquired_at: float
-    released_at: float | None
-    process: bool
-    """Belongs to the process by design: exempt from every verdict but `abandoned`."""
-    shared: bool
-    """Used by others than who took it: exempt from `owner_finished`."""
     elementary = False
     """Whether it may be part of another, which then answers for it: a file, a socket. Then it has a slot for that."""
     part_of: Handle | None = None

@@ -27,13 +27,13 @@ from crawlo_otel_leaks.owner import (
     this_thread,
 )
 from crawlo_otel_leaks.stock import PLAIN, Stock
+from crawlo_otel_leaks.tenure import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crawlo_otel_leaks.tracker import Tracker
 
-MODULE: Final = "crawlo_otel_leaks_accelerator"
 _TERMS: Final = ("clock", "brief", "closed")
 """What C asks of a tracker again and again, and is told when it changes."""
 
@@ -53,6 +53,8 @@ def accelerate(own: Tracker) -> bool:
     """Let a tracker acquire and release in C; False, and all as it was, where that is not to be had."""
     try:
         module = importlib.import_module(MODULE)
+        if not issubclass(Handle, module.Tenure):
+            return False  # the environment says that it is not to be used
         own.keep_in(Stock(module.Shelf, module.Index, module.Times, module.Ref))
         made = module.Swift(**_parts(own))
     except ImportError:

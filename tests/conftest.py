@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from crawlo_otel_leaks import ResourceManager, runtime, semconv
 from crawlo_otel_leaks.instrumentation.files import FilesInstrumentor
 from crawlo_otel_leaks.settings import Settings
+from crawlo_otel_leaks.tenure import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,13 @@ os.environ["LC_ALL"] = "C.UTF-8"  # reports are told in English, wherever the te
 GRACE = 10.0
 SCAN = 1.0
 ACCELERATOR = os.environ.get("CRAWLO_OTEL_LEAKS_ACCELERATOR") != "0"
+
+
+def needs_accelerator() -> None:
+    """Skip the rest of a module where it is not installed, or not to be used."""
+    pytest.importorskip(MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+    if not ACCELERATOR:
+        pytest.skip("the environment says that the accelerator is not to be used", allow_module_level=True)
 
 
 class Clock:

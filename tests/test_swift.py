@@ -10,6 +10,7 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from conftest import needs_accelerator
 from garbage import collect
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -22,9 +23,10 @@ from crawlo_otel_leaks.owner import current_scope, note_start, this_thread
 from crawlo_otel_leaks.runtime import Runtime
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites, resolve
+from crawlo_otel_leaks.tenure import MODULE
 from crawlo_otel_leaks.tracker import Tracker
 
-pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+needs_accelerator()
 TRACER = TracerProvider().get_tracer(__name__)
 CLIENTS = TracerProvider().get_tracer("opentelemetry.instrumentation.some")
 
@@ -275,7 +277,7 @@ def test_what_it_cannot_use_is_refused(name, arguments):
 
 
 def test_without_it_all_is_as_before(monkeypatch):
-    monkeypatch.setitem(sys.modules, swift.MODULE, None)
+    monkeypatch.setitem(sys.modules, MODULE, None)
     tracker = Tracker(Sites(), Clock())
     assert not swift.accelerate(tracker)
     assert (tracker.accelerator, tracker.errors) == (None, 0)
@@ -283,7 +285,7 @@ def test_without_it_all_is_as_before(monkeypatch):
 
 
 def test_another_release_of_it_is_told_once_and_does_no_harm(monkeypatch):
-    monkeypatch.setitem(sys.modules, swift.MODULE, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, MODULE, SimpleNamespace())
     tracker = Tracker(Sites(), Clock())
     assert not swift.accelerate(tracker)
     assert tracker.errors == 1

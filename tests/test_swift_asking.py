@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from aiohttp.connector import Connection
+from conftest import needs_accelerator
 from garbage import collect
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -23,7 +24,7 @@ from crawlo_otel_leaks.instrumentation._aiohttp_handles import SessionHandle
 from crawlo_otel_leaks.sites import Sites, resolve
 from crawlo_otel_leaks.tracker import Tracker
 
-pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+needs_accelerator()
 
 TRACER = TracerProvider().get_tracer(__name__)
 KEY = SimpleNamespace(is_ssl=False, host="example.org", port=80)

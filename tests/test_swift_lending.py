@@ -9,15 +9,15 @@ import pickle
 import weakref
 
 import pytest
+from conftest import needs_accelerator
 from garbage import collect
 from lending_steps import Connection, Pool, Special, made
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from swift_steps import forget_times, left_behind, line_of
 
-from crawlo_otel_leaks import swift
 from crawlo_otel_leaks.instrumentation._direct import acquiring, releasing
 
-pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+needs_accelerator()
 
 
 @pytest.fixture(params=["in C", "in Python"])

@@ -8,11 +8,10 @@ import gc
 import inspect
 
 import pytest
+from conftest import needs_accelerator
 from swift_steps import left_behind, trackers
 
-from crawlo_otel_leaks import swift
-
-pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+needs_accelerator()
 
 
 def maker(tracker, **others):

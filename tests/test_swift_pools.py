@@ -7,6 +7,7 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from conftest import needs_accelerator
 from garbage import collect
 from swift_steps import forget_times, left_behind
 
@@ -19,7 +20,7 @@ from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.sites import Sites
 from crawlo_otel_leaks.tracker import Tracker
 
-pytest.importorskip(swift.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+needs_accelerator()
 
 
 class Book(PoolBook):

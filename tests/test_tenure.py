@@ -1,0 +1,82 @@
+"""The numbers of a handle are the same in Python and in C; which of them it is, the environment says."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pytest
+from conftest import ACCELERATOR
+
+from crawlo_otel_leaks import tenure
+from crawlo_otel_leaks.model import Handle
+
+VARIABLE = "CRAWLO_OTEL_LEAKS_ACCELERATOR"
+
+
+def chosen():
+    """Return what the module would choose now."""
+    return runpy.run_path(tenure.__file__)["Tenure"]
+
+
+def in_c():
+    module = pytest.importorskip(
+        tenure.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator"
+    )
+    return module.Tenure
+
+
+@pytest.fixture(params=["Python", "C"])
+def handle(request, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "0")
+    base = in_c() if request.param == "C" else chosen()
+    return type("Own", (base,), {"__slots__": ("kind",)})()
+
+
+def test_times_are_numbers_and_not_there_before_they_came(handle):
+    with pytest.raises(AttributeError, match="acquired_at"):
+        _ = handle.acquired_at
+    handle.acquired_at, handle.released_at = 0.0, None
+    assert (handle.acquired_at, handle.released_at) == (0.0, None)
+    handle.released_at = 1.5
+    assert (handle.acquired_at, handle.released_at) == (0.0, 1.5)
+    handle.released_at = None
+    assert handle.released_at is None
+
+
+def test_marks_are_set_each_by_itself(handle):
+    handle.process = handle.shared = False
+    handle.process = True
+    assert (handle.process, handle.shared) == (True, False)
+    handle.shared = True
+    assert (handle.process, handle.shared) == (True, True)
+
+
+def test_what_is_no_time_and_no_mark_is_refused_in_c():
+    handle = in_c()()
+    handle.acquired_at = 1.0
+    with pytest.raises(TypeError):
+        handle.acquired_at = "now"
+    with pytest.raises(TypeError, match="cannot be deleted"):
+        del handle.released_at
+    with pytest.raises(TypeError):
+        handle.process = 1
+    assert (handle.acquired_at, handle.released_at, handle.process) == (1.0, None, False)
+
+
+def test_the_environment_says_which(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "1")
+    assert chosen() is in_c()
+    monkeypatch.setenv(VARIABLE, "off")
+    assert chosen() is not in_c()
+
+
+@pytest.mark.parametrize("module", [None, object()])
+def test_where_there_is_none_or_another_release_it_is_in_python(monkeypatch, module):
+    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setitem(sys.modules, tenure.MODULE, module)
+    assert chosen().__module__ != tenure.MODULE
+
+
+def test_handles_have_the_one_in_c_where_it_is_to_be_used():
+    assert issubclass(Handle, in_c()) is ACCELERATOR
