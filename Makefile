@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests that run side by side; 0 for one after another in one process, as a debugger needs it.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers slow bench instructions backends accelerator format clean
@@ -21,7 +23,7 @@ demo: $(VENV)/.ready ## Run a leaky program under opentelemetry-instrument; show
 
 test: $(VENV)/.ready ## Run the tests, with branch coverage
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m "not slow and not backends" $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -m "not slow and not backends" -n $(JOBS) --dist worksteal $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

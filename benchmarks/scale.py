@@ -81,7 +81,7 @@ def settle(running: runtime.Runtime, clock: Clock, count: int) -> None:
 
 def plan(running: runtime.Runtime, handle: Handle, due: float) -> None:
     """Have a handle looked at when `due` says, and found to be well."""
-    running.detector._agenda.add(handle, due, 2 * HOUR)  # noqa: SLF001
+    running.detector._agenda.add(handle, due, 2 * HOUR, seen=True)  # noqa: SLF001
 
 
 def spread(running: runtime.Runtime, due: Callable[[], float]) -> None:

@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 class Turn:
     """Handles that are looked at together, at `due`, in monotonic seconds; their `threshold`, in seconds, is the same.
 
+    So is whether they were `seen`, looked at before.
+
     It is all that is kept of one that is as it was when it was acquired: a number and a record of its own would weigh
     more than half of what the handle does.
     """
 
-    __slots__ = ("due", "handles", "threshold")
+    __slots__ = ("due", "handles", "seen", "threshold")
 
-    def __init__(self, due: float, threshold: float) -> None:
+    def __init__(self, due: float, threshold: float, *, seen: bool) -> None:
         self.due = due
         self.threshold = threshold
+        self.seen = seen
         self.handles: list[Handle] = []
 
 
@@ -31,17 +34,17 @@ class Agenda:
     """
 
     def __init__(self) -> None:
-        self._turns: dict[tuple[float, float], Turn] = {}
-        self._order: list[tuple[float, float]] = []
-        self._present = Turn(0.0, 0.0)
+        self._turns: dict[tuple[float, float, bool], Turn] = {}
+        self._order: list[tuple[float, float, bool]] = []
+        self._present = Turn(0.0, 0.0, seen=True)
         """Whose time has come; it is empty until one's has."""
 
-    def add(self, handle: Handle, due: float, threshold: float) -> Turn:
+    def add(self, handle: Handle, due: float, threshold: float, *, seen: bool) -> Turn:
         """Have a handle looked at when `due` says; return the turn."""
-        key = due, threshold
+        key = due, threshold, seen
         turn = self._turns.get(key)
         if turn is None:
-            turn = self._turns[key] = Turn(due, threshold)
+            turn = self._turns[key] = Turn(due, threshold, seen=seen)
             heapq.heappush(self._order, key)
         turn.handles.append(handle)
         return turn

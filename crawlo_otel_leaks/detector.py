@@ -121,7 +121,7 @@ class Detector:
 
     def _plan(self, watch: Watch, due: float) -> None:
         """Have a handle looked at when `due` says, and no more when an earlier call said."""
-        watch.turn = self._agenda.add(watch.handle, due, watch.threshold)
+        watch.turn = self._agenda.add(watch.handle, due, watch.threshold, seen=watch.seen)
         if watch.blank:
             self._watches.pop(watch.handle, None)
         else:
@@ -151,7 +151,7 @@ class Detector:
 
     @staticmethod
     def _blank(handle: Handle, turn: Turn) -> Watch:
-        watch = Watch(handle, turn.threshold, seen=True)
+        watch = Watch(handle, turn.threshold, seen=turn.seen)
         watch.turn = turn
         return watch
 

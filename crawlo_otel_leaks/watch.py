@@ -53,9 +53,14 @@ class Watch:
         self._loop_closed_at: float | None = None
 
     @property
+    def seen(self) -> bool:
+        """Whether the handle was looked at."""
+        return self._token is not _NEVER
+
+    @property
     def blank(self) -> bool:
-        """Whether there is nothing to it: the handle was looked at, and is as it was when it was acquired."""
-        unmoved = self._token is _UNTOUCHED and self._moved_at == self.handle.acquired_at
+        """Whether there is nothing to it: when the handle was looked at, it was as it was when it was acquired."""
+        unmoved = self._token in (_NEVER, _UNTOUCHED) and self._moved_at == self.handle.acquired_at
         told = self.brought_forward, self._told, self._finished_at, self._loop_closed_at
         return unmoved and told == (False, None, None, None)
 

@@ -40,6 +40,17 @@ def settle():
             break
 
 
+def found() -> list[str]:
+    """Collect once, and return the types of what that found."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return [type(thing).__qualname__ for thing in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
 @contextlib.contextmanager
 def hearing() -> Iterator[list[warnings.WarningMessage]]:
     """Record every warning of a block, and none of what was garbage before it."""

@@ -63,7 +63,7 @@ def test_it_counts_in_its_sites_history(brief):
 
 def test_one_that_outlived_a_look_is_told_however_brief(brief):
     handle = brief.runtime.tracker.acquire(Thing(semconv.CUSTOM), sys._getframe())
-    brief.runtime.detector._watch(handle, brief.clock.now)
+    brief.runtime.detector._plan(brief.runtime.detector._known(handle), brief.clock.now)
     brief.runtime.tracker.release(handle)
     assert brief.held == []
     brief.runtime.tick()
