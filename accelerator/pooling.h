@@ -14,7 +14,7 @@ static PyObject *protocol_name; /* what the connections of more than one library
     PART(askers) PART(aside) PART(known_by) PART(inside) PART(pool_type) PART(handle_type) \
     PART(new_handle) PART(begin_above) PART(pool_of) PART(got) PART(waited) PART(gave_back) PART(let_go) PART(ended) PART(use) PART(failed)
 
-#define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool) SLOT(watch)
+#define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool)
 #define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses) SLOT(stacked)
 
 /* What lies between a call that asks and what it leads to, for pools of which something to await is asked; waiting.h. */
@@ -39,7 +39,7 @@ typedef struct {
     Inside inside_of, known_in; /* where connections, and pools, of the last one's type have what they are known by */
     Awaited awaited;
     PyObject *latest; /* the handle that was used last, or NULL */
-    Py_ssize_t handle_uses, handle_waits; /* -1 where its handles have none */
+    Py_ssize_t handle_uses, handle_waits, handle_opener; /* -1 where its handles have none */
 } Taking;
 
 static inline Swift *swift_of(Taking *self) { return (Swift *)self->swift; }
@@ -135,7 +135,7 @@ static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *con
     PyObject *reference = reference_to(self, connection);
     if (reference == NULL) return -1;
     put(handle, self->handle_connection, reference);
-    put(handle, self->handle_watch, Py_NewRef(self->book));
+    if (self->handle_opener >= 0) put(handle, self->handle_opener, Py_NewRef(self->book));
     put(handle, swift_of(self)->handle_name, Py_NewRef(get(pool, self->pool_name)));
     if (held(swift_of(self), handle) < 0) return -1;
     return table_put((Table *)self->handles, key, handle) < 0 ? -1 : shelve(get(pool, self->pool_held), handle);

@@ -214,7 +214,11 @@ static int taking_slots(Taking *self) {
     POOL_SLOTS(SLOT)
 #undef SLOT
     type = Py_TYPE(self->template);
-    return slot_of_some(type, "uses", &self->handle_uses) < 0 || slot_of_some(type, "waits", &self->handle_waits) < 0 ? -1 : 0;
+    const struct { const char *name; Py_ssize_t *place; } some[] = {
+        {"uses", &self->handle_uses}, {"waits", &self->handle_waits}, {"opener", &self->handle_opener}};
+    for (size_t at = 0; at < sizeof some / sizeof *some; at++)
+        if (slot_of_some(type, some[at].name, some[at].place) < 0) return -1;
+    return 0;
 }
 
 static int taking_fill(Taking *self, PyObject *parts) {

@@ -47,6 +47,7 @@ class Pool:
         "uses",
         "waiting",
         "waits",
+        "watch",
     )
 
     def __init__(
@@ -63,6 +64,8 @@ class Pool:
         """Returns the newest sizes, None once the library's pool is gone."""
         self.silent = silent
         """Metrics that the library, or another instrumentation, emits itself."""
+        self.watch: Any = None
+        """Who records what goes in and out; None where many do, and each handle knows its own."""
         self.stacked = True
         """Whether whoever asks it for something is above that on the stack, rather than in another greenlet."""
         self.held: dict[Handle, None] = stock.shelf()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry import trace
@@ -340,7 +341,7 @@ def test_notes_are_an_attribute_where_exceptions_take_none(monkeypatch, caplog):
 
 def test_a_handle_without_connection_says_nothing(rig, watch):
     handle = ConnectionHandle("db.connection", "p")
-    handle.connection, handle.watch = None, watch
+    handle.connection, handle.pool = None, SimpleNamespace(watch=watch)
     assert rig.runtime.tracker.acquire(handle, sys._getframe()) is handle
     assert handle.referent() is None
     assert not handle.busy()

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 class ConnectionHandle(Handle):
     """A connection that was taken out of a pool, or opened."""
 
-    __slots__ = ("connection", "pool", "watch")
+    __slots__ = ("connection", "pool")
     connection: weakref.ref[Any] | None
     pool: Pool
-    watch: PoolBook
+
+    @property
+    def watch(self) -> PoolBook:
+        """Who records its pool."""
+        return self.pool.watch  # type: ignore[no-any-return]  # a layer above the pool
 
     def busy(self) -> bool:
         """Whether a command runs on it right now, as far as the library shows that."""

@@ -39,9 +39,15 @@ REACH: Final = 60
 class OpenHandle(ConnectionHandle):
     """A connection that the program opened itself. Like a session it may be kept for long by design."""
 
-    __slots__ = ()
+    __slots__ = ("opener",)
+    opener: ConnectWatch
     lasting = True
     shareable = True
+
+    @property
+    def watch(self) -> ConnectWatch:
+        """Who records it: in the pool that stands for a server there may be those of many libraries."""
+        return self.opener
 
     def progress(self) -> Progress:
         """Tell use by what the library counts; one that is closed by the other side is none any more."""
@@ -79,6 +85,11 @@ class ConnectWatch(PoolWatch):
         return wrapped(*args, **kwargs)
 
     # -- bookkeeping ------------------------------------------------------------------------------------
+
+    def enter(self, pool: Pool, connection: Any, handle: Any) -> None:
+        """Hold a connection that was opened here."""
+        handle.opener = self
+        super().enter(pool, connection, handle)
 
     def pool_of(self, thing: Any) -> Pool:
         """Return what stands for all connections to the server that the arguments of a connect name."""

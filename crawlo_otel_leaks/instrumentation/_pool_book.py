@@ -166,7 +166,7 @@ class PoolBook(PoolFacts):
 
     def enter(self, pool: Pool, connection: Any, handle: ConnectionHandle) -> None:
         """Hold a connection that somebody got, by the handle that was located when it was asked for."""
-        handle.name, handle.pool, handle.watch = pool.name, pool, self
+        handle.name, handle.pool = pool.name, pool
         key = id(connection)
         ref = self._refs.get(key)
         if ref is None or ref() is not connection:
@@ -256,4 +256,15 @@ class PoolBook(PoolFacts):
 
     def new_pool(self, thing: Any, read: Callable[[], Limits | None]) -> Pool:
         """Return what is to stand for a pool of the library's, whose sizes `read` returns."""
-        return Pool(self.kind, self.name(thing), read, self.tracker.stock, self.silent())
+        return self.pool_named(self.name(thing), read, self.silent())
+
+    def pool_named(
+        self,
+        name: str,
+        read: Callable[[], Limits | None],
+        silent: frozenset[str] = frozenset(),
+    ) -> Pool:
+        """Return the same by what it is called; its handles ask this record."""
+        pool = Pool(self.kind, name, read, self.tracker.stock, silent)
+        pool.watch = self
+        return pool

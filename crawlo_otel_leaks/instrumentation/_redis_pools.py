@@ -253,7 +253,7 @@ class NodeWatch(RedisWatch):
             free = ref()
             return None if free is None else _sizes(free.maxlen, len(free))
 
-        return Pool(self.kind, name, read, self.tracker.stock)
+        return self.pool_named(name, read)
 
 
 def _sizes(most: int | None, idle: int) -> Limits:
