@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Tests that run side by side; 0 for one after another in one process, as a debugger needs it.
 JOBS ?= 2
+SUITE := pytest -m "not slow and not backends" -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers slow bench instructions backends accelerator format clean
+.PHONY: help demo test suite lint types layers slow bench instructions backends accelerator format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,12 +24,15 @@ demo: $(VENV)/.ready ## Run a leaky program under opentelemetry-instrument; show
 
 test: $(VENV)/.ready ## Run the tests, with branch coverage
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m "not slow and not backends" -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python -m coverage run -m $(SUITE) $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
+suite: $(VENV)/.ready ## Run the same tests without coverage, which takes two thirds of the time
+	$(BIN)/python -m $(SUITE) $(ARGS)
+
 slow: $(VENV)/.ready ## Run the tests that need minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal $(ARGS)
 
 backends: $(VENV)/.ready ## Try collector-config/ with a real collector, Jaeger, Zipkin and Prometheus
 	bash tests/backends/build.sh

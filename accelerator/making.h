@@ -27,7 +27,7 @@ static PyObject *maker_new(PyTypeObject *type, PyObject *args, PyObject *named) 
     PyObject *swift, *wrapped, *live, *failed, *place;
     Noting how;
     if (!PyArg_ParseTupleAndKeywords(args, named, "O!OO!O!O!O!nOU", names, &Swift_Type, &swift, &wrapped, &PyList_Type, &live,
-                                     &PyDict_Type, &how.notes, &PyCode_Type, &how.create_task, &PyCode_Type, &how.root, &how.reach,
+                                     &Index_Type, &how.notes, &PyCode_Type, &how.create_task, &PyCode_Type, &how.root, &how.reach,
                                      &failed, &place))
         return NULL;
     if (how.reach < 0 || how.reach > REACH_MOST)

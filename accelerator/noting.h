@@ -9,7 +9,7 @@
 
 /* How tasks are noted, by what tasks.py knows of asyncio. */
 typedef struct {
-    PyObject *notes;       /* a dictionary */
+    PyObject *notes;       /* an index */
     PyObject *create_task; /* the code of asyncio's function */
     PyObject *root;        /* the code in which the stacks of its loops begin */
     Py_ssize_t reach;      /* frames that are noted, at most */
@@ -56,20 +56,13 @@ static int items_of(Swift *self, Noting *how, PyObject *task, PyObject *loop, St
 /* Keep what is noted, in place of what was noted of another task that was at the same place in memory: in the tuple that
    there is, where nobody else has that. */
 static int kept(Noting *how, PyObject *task, PyObject **items) {
-    PyObject *key = PyLong_FromVoidPtr(task), *note = key == NULL ? NULL : PyDict_GetItemWithError(how->notes, key);
-    int done = key == NULL || (note == NULL && PyErr_Occurred()) ? -1 : 0;
-    if (note != NULL && Py_REFCNT(note) == 1 && PyTuple_GET_SIZE(note) == NOTED) {
-        exchange(note, items);
-    } else if (done == 0) {
-        note = PyTuple_New(NOTED);
-        if (note != NULL) {
-            exchange(note, items);
-            PyObject_GC_UnTrack(note); /* nothing in it leads back to it: the collector need not look */
-        }
-        done = note == NULL ? -1 : PyDict_SetItem(how->notes, key, note);
-        Py_XDECREF(note);
-    }
-    Py_XDECREF(key);
+    PyObject *note = indexed(how->notes, task);
+    if (note != NULL && PyTuple_CheckExact(note) && Py_REFCNT(note) == 1 && PyTuple_GET_SIZE(note) == NOTED) return exchange(note, items), 0;
+    if ((note = PyTuple_New(NOTED)) == NULL) return -1;
+    exchange(note, items);
+    PyObject_GC_UnTrack(note); /* nothing in it leads back to it: the collector need not look */
+    int done = table_put((Table *)how->notes, task, note);
+    Py_DECREF(note);
     return done;
 }
 

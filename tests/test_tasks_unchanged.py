@@ -183,7 +183,7 @@ def test_notes_of_tasks_that_have_ended_do_not_pile_up(tasks_watched):
 
     run(main())
     tasks_watched.runtime.tick()
-    assert notes == {}
+    assert not notes
 
 
 def test_tasks_at_one_place_in_memory_are_all_released(tasks_watched):

@@ -108,7 +108,7 @@ class Runners(Generic[H]):
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self.held: dict[int, H] = {}
+        self.held: dict[int, H] = tracker.stock.by_identity()
         self.alive: Counter[Site] = Counter()
         """How many of each line run."""
 

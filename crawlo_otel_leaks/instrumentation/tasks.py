@@ -77,7 +77,7 @@ class Tasks(Runners[TaskHandle]):
         super().__init__(running.tracker)
         # By identity, so that a new task replaces an old one's note at the same place in memory: there are no more
         # notes than tasks were alive at once.
-        self.notes: dict[int, tuple[Any, ...]] = {}
+        self.notes: dict[int, tuple[Any, ...]] = running.tracker.stock.by_identity()
         self.submitted = Submitted(running.tracker)
         self._destroyed: list[tuple[Note, str, float]] = []
 
