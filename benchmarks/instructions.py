@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple
 import hotpath
 import hotpaths
 
-from crawlo_otel_leaks.swift import MODULE
+from crawlo_otel_leaks.settings import PREFIX
+from crawlo_otel_leaks.tenure import MODULE
 
 HERE: Final = Path(__file__).parent
 MARGIN: Final = 0.10
@@ -74,6 +75,7 @@ def run(path: str, level: str) -> list[Counter[str]]:
         driver = [sys.executable, str(HERE / "hotpaths.py"), path, "--level", level]
         # An environment of its own: what lies on the stack decides where everything else lies.
         environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "HOME": home, "LC_ALL": "C.UTF-8"}
+        environment[PREFIX + "ACCELERATOR"] = str(int(path.endswith(hotpaths.SUFFIX)))
         done = subprocess.run([*command, *driver], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{path}: {done.stderr}")

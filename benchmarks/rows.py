@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import clients
 import pools
+import telemetry
 import works
+from opentelemetry import trace
 from rivals import CONTRIB, FRAMES, Contrib, Rival, Tracemalloc, Tracked, Warned
 from rounds import Compared, compare
-
-from crawlo_otel_leaks.swift import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,22 +70,29 @@ def rivals_of(row: Row) -> dict[str, Rival]:
     return others
 
 
-def measure(row: Row, rounds: int | None = None) -> Compared:
-    """Measure one row beside its rivals, then with the accelerator: a process has one tracker at a time."""
-    work = row.prepare()
-    rounds = rounds or row.rounds
+def measure(row: Row, rounds: int | None, *, accelerated: bool) -> Compared:
+    """Measure one row: beside its rivals, or, in a process of its own, with the accelerator."""
+    work, ours = row.prepare(), Tracked(row.library, row.level, accelerator=accelerated)
+    others = {} if accelerated else rivals_of(row)
     try:
-        found = _beside(work, Tracked(row.library, row.level), OURS, rivals_of(row), rounds)
-        if find_spec(MODULE) is None or row.level == "off":
-            return found
-        swift = _beside(work, Tracked(row.library, row.level, accelerator=True), SWIFT, {}, rounds)
-        return Compared(found.untracked_us, {**found.ratios, **swift.ratios}, {**found.later, **swift.later})
+        return compare(work, {SWIFT if accelerated else OURS: ours, **others}, rounds or row.rounds)
     finally:
+        ours.close()
         work.close()
 
 
-def _beside(work: Work, ours: Tracked, name: str, others: dict[str, Rival], rounds: int) -> Compared:
-    try:
-        return compare(work, {name: ours, **others}, rounds)
-    finally:
-        ours.close()
+def main() -> None:
+    """Measure one row; print JSON, as the last line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("row", choices=[row.name for row in ROWS])
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--accelerated", action="store_true", help="by ours alone, in C")
+    arguments = parser.parse_args()
+    row = next(row for row in ROWS if row.name == arguments.row)
+    telemetry.set_up()
+    with trace.get_tracer("benchmark").start_as_current_span("benchmark"):
+        print(json.dumps(measure(row, arguments.rounds, accelerated=arguments.accelerated)._asdict()))
+
+
+if __name__ == "__main__":
+    main()

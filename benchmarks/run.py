@@ -17,12 +17,10 @@ import crawlo_snapshot
 import rows
 import startup
 import table
-import telemetry
-from opentelemetry import trace
-from rounds import Spread
+from rounds import Compared, Spread
 from table import Line
 
-from crawlo_otel_leaks.swift import MODULE
+from crawlo_otel_leaks.tenure import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +55,7 @@ def ratios(chosen: str, results: dict[str, Any], rounds: int | None) -> Iterator
     for row in rows.ROWS:
         if chosen not in row.name:
             continue
-        compared = rows.measure(row, rounds)
+        compared = _compared(row, rounds)
         results["ratios"][row.name] = {
             "untracked_us": compared.untracked_us._asdict(),
             "goal": row.goal,
@@ -73,6 +71,17 @@ def ratios(chosen: str, results: dict[str, Any], rounds: int | None) -> Iterator
             None if row.goal is None else ours.median <= row.goal,
             {name: _told(name, spread, row.goal) for name, spread in compared.ratios.items() if name != rows.OURS},
         )
+
+
+def _compared(row: rows.Row, rounds: int | None) -> Compared:
+    """Measure one row, with the accelerator too, where that is installed: a process has one sort of handles."""
+    arguments = ["rows.py", row.name, *([] if rounds is None else [f"--rounds={rounds}"])]
+    found = [_of(*arguments)]
+    if find_spec(MODULE) is not None and row.level != "off":
+        found.append(_of(*arguments, "--accelerated", accelerator=True))
+    ratios = {name: Spread(*spread) for one in found for name, spread in one["ratios"].items()}
+    later = {name: part for one in found for name, part in one["later"].items()}
+    return Compared(Spread(*found[0]["untracked_us"]), ratios, later)
 
 
 def _told(name: str, spread: Spread, goal: float | None) -> str:
@@ -110,7 +119,9 @@ def _of(script: str, *arguments: str, accelerator: bool = False) -> dict[str, An
 
 def scale(results: dict[str, Any], count: int) -> Iterator[Line]:
     """Measure what a million live handles cost, in a process of its own."""
-    results["scale"] = found = _of("scale.py", "--count", str(count)) | _of("memory.py")
+    results["scale"] = found = {}
+    for script in (("scale.py", "--count", str(count)), ("memory.py",)):
+        found |= _of(*script, accelerator=True)
     if found["errors"]:
         raise SystemExit(f"{found['errors']} failures of the tracker itself: the numbers are void")
     snapshot = crawlo_snapshot.measure(count)
@@ -185,9 +196,7 @@ def main() -> None:
             lambda: scale(results, COUNT // 10 if arguments.quick else COUNT),
             lambda: starts(results, quick=arguments.quick),
         ]
-    telemetry.set_up()
-    with trace.get_tracer("benchmark").start_as_current_span("benchmark"):
-        lines = [line for part in parts for line in part()]
+    lines = [line for part in parts for line in part()]
     results["conditions"] = conditions()
     print(table.text(lines))
     print(results["conditions"])

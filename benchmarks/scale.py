@@ -103,11 +103,11 @@ def steady(running: runtime.Runtime, clock: Clock, count: int) -> dict[str, floa
     return {"tick_in_steady_state_ms": statistics.median(took), "handles": count}
 
 
-def measure(count: int, *, accelerator: bool) -> dict[str, Any]:
+def measure(count: int) -> dict[str, Any]:
     """Hold so many, and look at what that costs."""
     reader = telemetry.set_up()
     clock = Clock()
-    running = runtime.Runtime(Settings(scan_interval=5.0, top=False, thresholds={}, accelerator=accelerator), clock)
+    running = runtime.Runtime(Settings(scan_interval=5.0, top=False, thresholds={}), clock)
     watch, pool = Watch(running), Pool()
     connections = [Connection() for _ in range(count)]
     before = resident()
@@ -149,9 +149,8 @@ def main() -> None:
     """Print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--python", action="store_true", help="without the accelerator, where that is installed")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.count, accelerator=not arguments.python)))
+    print(json.dumps(measure(arguments.count)))
 
 
 if __name__ == "__main__":

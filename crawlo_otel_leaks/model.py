@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from crawlo_otel_leaks.tenure import Tenure
+from crawlo_otel_leaks.tenure import BEGUN, Tenure
 
 if TYPE_CHECKING:
     import weakref
@@ -161,10 +161,11 @@ class Handle(Tenure):
     def __init__(self, kind: str, name: str = "") -> None:
         self.kind = kind
         self.name = name
-        self.released_at = None
         if self.elementary:
             self.part_of = None  # type: ignore[misc]  # the slot is a subclass's
-        self.process = self.shared = False
+        if not BEGUN:
+            self.released_at = None
+            self.process = self.shared = False
 
     def join(self, holder: Handle | None) -> None:
         """Let another answer for it, or nobody; only an elementary one can."""

@@ -28,3 +28,5 @@ class Tenure:
 if not TYPE_CHECKING and Settings.from_env()[0].accelerator:
     with suppress(ImportError, AttributeError):  # it is not installed, or an older one: swift.py tells
         Tenure = importlib.import_module(MODULE).Tenure
+BEGUN: Final = Tenure.__module__ == MODULE
+"""Whether all but `acquired_at` is there from the beginning, and need not be set."""
