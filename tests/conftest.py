@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.model import Finding, Handle, Leak
 
 os.environ["LC_ALL"] = "C.UTF-8"  # reports are told in English, wherever the tests run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored by what is in the background
 GRACE = 10.0
 SCAN = 1.0
 ACCELERATOR = os.environ.get("CRAWLO_OTEL_LEAKS_ACCELERATOR") != "0"

@@ -14,7 +14,7 @@ from crawlo_otel_leaks.model import Handle
 def added(agenda, *dues):
     handles = [Handle("file") for _ in dues]
     for handle, due in zip(handles, dues, strict=True):
-        agenda.add(handle, due, 300.0)
+        agenda.add(handle, due, 300.0, seen=True)
     return handles
 
 
@@ -61,11 +61,12 @@ def test_those_of_the_same_moment_come_in_the_order_in_which_they_were_added_and
     assert {(turn.due, turn.threshold) for turn in turns} == {(5.0, 300.0)}
 
 
-def test_each_threshold_has_a_turn_of_its_own():
+def test_each_threshold_has_a_turn_of_its_own_and_so_has_what_was_never_looked_at():
     agenda = Agenda()
     handle = Handle("file")
-    assert agenda.add(handle, 5.0, 30.0) is not agenda.add(handle, 5.0, inf)
-    assert agenda.add(handle, 5.0, 30.0) is agenda.add(handle, 5.0, 30.0)
+    assert agenda.add(handle, 5.0, 30.0, seen=True) is not agenda.add(handle, 5.0, inf, seen=True)
+    assert agenda.add(handle, 5.0, 30.0, seen=True) is not agenda.add(handle, 5.0, 30.0, seen=False)
+    assert agenda.add(handle, 5.0, 30.0, seen=True) is agenda.add(handle, 5.0, 30.0, seen=True)
 
 
 def test_what_one_tick_did_not_come_to_is_left_for_the_next():
@@ -80,7 +81,7 @@ def test_what_one_tick_did_not_come_to_is_left_for_the_next():
 def test_one_that_is_added_anew_comes_at_both_turns_which_differ():
     agenda = Agenda()
     (handle,) = added(agenda, 5.0)
-    newest = agenda.add(handle, 7.0, 300.0)
+    newest = agenda.add(handle, 7.0, 300.0, seen=True)
     (_, former), (_, last) = agenda.take(8.0), agenda.take(8.0)
     assert former is not newest
     assert last is newest
