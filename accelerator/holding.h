@@ -161,14 +161,15 @@ static PyObject *now_of(Swift *self) {
 
 static inline double seconds(PyObject *time) { return PyFloat_CheckExact(time) ? PyFloat_AS_DOUBLE(time) : PyFloat_AsDouble(time); }
 
-/* The same as a number, in seconds; -1 with an exception. */
+/* The same as a number, in seconds; -1 with an exception, and all as it was. */
 static int now_is(Swift *self, double *now) {
     if (self->clock == self->monotonic) return *now = monotonic(), 0;
     PyObject *told = now_of(self);
     if (told == NULL) return -1;
-    *now = seconds(told);
+    double time = seconds(told);
     Py_DECREF(told);
-    return *now == -1 && PyErr_Occurred() ? -1 : 0;
+    if (time == -1 && PyErr_Occurred()) return -1;
+    return *now = time, 0;
 }
 
 static int brief_of(Swift *self, double *brief) {

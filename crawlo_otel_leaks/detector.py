@@ -142,11 +142,11 @@ class Detector:
             if fallen_due is None:
                 break
             handle, turn = fallen_due
-            watch = self._watches.get(handle) or self._blank(handle, turn)
             if handle.released_at is not None:
-                self._leave_crowd(handle)
-                self._watches.pop(handle, None)
-            elif watch.turn is turn:  # else it was brought forward
+                self._forget(handle)
+                continue
+            watch = self._watches.get(handle) or self._blank(handle, turn)
+            if watch.turn is turn:  # else it was brought forward
                 self._look_at(watch, now, frames)
 
     @staticmethod
@@ -217,9 +217,13 @@ class Detector:
 
     def _give_up(self, handle: Handle) -> None:
         """Look at it no more."""
+        self._forget(handle)
+        self._keep(handle)
+
+    def _forget(self, handle: Handle) -> None:
+        """Let go of what is known of it."""
         self._leave_crowd(handle)
         self._watches.pop(handle, None)
-        self._keep(handle)
 
     def _tell_released(self) -> None:
         handles = list(_drain(self.tracker.released))

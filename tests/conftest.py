@@ -39,9 +39,14 @@ SCAN = 1.0
 ACCELERATOR = os.environ.get("CRAWLO_OTEL_LEAKS_ACCELERATOR") != "0"
 
 
+def accelerator() -> Any:
+    """Return what is in C; skip where it is not installed."""
+    return pytest.importorskip(MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+
+
 def needs_accelerator() -> None:
     """Skip the rest of a module where it is not installed, or not to be used."""
-    pytest.importorskip(MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator")
+    accelerator()
     if not ACCELERATOR:
         pytest.skip("the environment says that the accelerator is not to be used", allow_module_level=True)
 

@@ -6,10 +6,11 @@ import sys
 import weakref
 
 import pytest
+from conftest import accelerator
 
 from crawlo_otel_leaks.durations import Batch, Durations
 
-swift = pytest.importorskip("crawlo_otel_leaks_accelerator")
+swift = accelerator()
 Index, Shelf, Times = swift.Index, swift.Shelf, swift.Times
 
 

@@ -6,7 +6,7 @@ import runpy
 import sys
 
 import pytest
-from conftest import ACCELERATOR
+from conftest import ACCELERATOR, accelerator
 
 from crawlo_otel_leaks import tenure
 from crawlo_otel_leaks.model import Handle
@@ -20,10 +20,7 @@ def chosen():
 
 
 def in_c():
-    module = pytest.importorskip(
-        tenure.MODULE, reason="crawlo-otel-leaks-accelerator is not installed: make accelerator"
-    )
-    return module.Tenure
+    return accelerator().Tenure
 
 
 @pytest.fixture(params=["Python", "C"])
