@@ -13,7 +13,7 @@
     PART(swift) PART(template) PART(session_type) PART(asked) PART(open) PART(none) PART(tunnel) \
     PART(finalizer) PART(use) PART(abandon) PART(failed)
 
-#define ASKING_SLOTS(SLOT) SLOT(through) SLOT(loop) SLOT(ref) SLOT(websocket)
+#define ASKING_SLOTS(SLOT) SLOT(name) SLOT(through) SLOT(loop) SLOT(ref) SLOT(websocket)
 
 /* Functions of aiohttp's whose coroutines are noted: a request's and a websocket's, and what others wrap them in. */
 #define CODES 4

@@ -57,7 +57,7 @@ typedef struct {
 
 static int described(Asking *self, PyObject *handle, PyObject *connection, Made made) {
     put(handle, self->handle_websocket, Py_NewRef(self->none));
-    return put_made(handle, swift_behind(self)->handle_name, name_of(self, made.key)) < 0 ||
+    return put_made(handle, self->handle_name, name_of(self, made.key)) < 0 ||
                    put_made(handle, self->handle_ref, PyWeakref_NewRef(connection, NULL)) < 0 ||
                    put_made(handle, self->handle_loop, PyWeakref_NewRef(made.loop, NULL)) < 0 ||
                    put_made(handle, self->handle_through, PyWeakref_NewRef(made.connector, NULL)) < 0

@@ -1,17 +1,19 @@
-/* What is done for a file that was opened, and when it is closed: _watcher of files.py, FileHandle.attach and close. */
+/* What is done for a file that was opened, and when it is closed: _watcher of files.py, and FileHandle. Its handle is called
+   in place of the raw file's own methods; a Files is what is called then, as the `__call__` of the handle's class. */
 #ifndef FILES_H
 #define FILES_H
 
 #include "holding.h"
 
-#define FILE_PARTS(PART) PART(swift) PART(template) PART(text) PART(fileio) PART(close) PART(gone) PART(buffers)
-#define FILE_SLOTS(SLOT) SLOT(tracker) SLOT(abandoned) SLOT(raw) SLOT(buffer) SLOT(ref)
+#define FILE_PARTS(PART) PART(swift) PART(template) PART(text) PART(fileio) PART(close) PART(warn) PART(gone) PART(buffers)
+#define FILE_SLOTS(SLOT) SLOT(name) SLOT(raw) SLOT(buffer) SLOT(ref)
 
 /* Types of buffers. */
 #define BUFFERS 3
 
 typedef struct {
     PyObject_HEAD
+    vectorcallfunc vectorcall;
 #define PART(name) PyObject *name;
     FILE_PARTS(PART)
 #undef PART
@@ -21,17 +23,8 @@ typedef struct {
     Inside buffer_of, raw_of[BUFFERS];
 } Files;
 
-/* What stands for `raw.close`, and is told when the buffer is gone. */
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    Files *files;
-    PyObject *handle;
-} Closer;
-
 static PyObject *buffer_name, *raw_name, *closefd_name, *close_name, *warn_name, *outlived_name, *name_name, *fail_name,
-    *dict_name;
-static PyTypeObject Closer_Type;
+    *dict_name, *abandon_name;
 
 /* Count a failure of ours, whose exception is set; the host is not to see it. */
 static void failed(Swift *swift, const char *where) {
@@ -43,7 +36,7 @@ static void failed(Swift *swift, const char *where) {
     Py_XDECREF(error);
 }
 
-static PyObject *new_closer(Files *self, PyObject *handle);
+/* -- its beginning -- */
 
 /* What a raw file has beside its slots, its name for one, the caller's reference. */
 static PyObject *attributes_of(PyObject *raw) {
@@ -51,32 +44,22 @@ static PyObject *attributes_of(PyObject *raw) {
     return place != NULL && *place != NULL ? Py_NewRef(*place) : PyObject_GetAttr(raw, dict_name);
 }
 
-/* Have a raw file tell of its end. */
-static int listen_to(PyObject *raw, PyObject *closer, PyObject *handle) {
+/* Have a raw file tell its handle of its end. */
+static int listen_to(PyObject *raw, PyObject *handle) {
     PyObject *attributes = attributes_of(raw);
     if (attributes == NULL) return -1;
-    int done = PyDict_SetItem(attributes, close_name, closer) < 0 ? -1 : PyDict_SetItem(attributes, warn_name, handle);
+    int done = PyDict_SetItem(attributes, close_name, handle) < 0 ? -1 : PyDict_SetItem(attributes, warn_name, handle);
     Py_DECREF(attributes);
     return done;
 }
 
 static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffer, PyObject *raw) {
-    PyObject *closer = new_closer(self, handle);
-    PyObject *below = closer == NULL ? NULL : PyWeakref_NewRef(buffer, closer);
-    PyObject *whole = below == NULL ? NULL : file == buffer ? Py_NewRef(below) : PyWeakref_NewRef(file, NULL);
-    if (whole == NULL) {
-        Py_XDECREF(closer);
-        Py_XDECREF(below);
-        return -1;
-    }
-    put(handle, self->slot_tracker, Py_NewRef(((Swift *)self->swift)->tracker));
-    put(handle, self->slot_abandoned, Py_NewRef(Py_False));
+    PyObject *reference = PyWeakref_NewRef(file, handle);
+    if (reference == NULL) return -1;
     put(handle, self->slot_raw, Py_NewRef(raw));
-    put(handle, self->slot_buffer, below);
-    put(handle, self->slot_ref, whole);
-    int done = listen_to(raw, closer, handle);
-    Py_DECREF(closer);
-    return done;
+    put(handle, self->slot_buffer, Py_NewRef(file == buffer ? Py_None : buffer));
+    put(handle, self->slot_ref, reference);
+    return listen_to(raw, handle);
 }
 
 /* What is below a file, the caller's reference. */
@@ -120,90 +103,69 @@ static PyObject *files_watch(Files *self, PyObject *file) {
     Py_RETURN_NONE;
 }
 
+/* -- its end -- */
+
 /* As FileHandle.let_go: whether it listened until now. */
 static int let_go(Files *self, PyObject *handle, PyObject *raw) {
-    put(handle, self->slot_ref, Py_NewRef(self->gone));
-    put(handle, self->slot_buffer, Py_NewRef(self->gone));
-    PyObject *attributes = attributes_of(raw);
+    PyObject *attributes = attributes_of(raw), *buffer = get(handle, self->slot_buffer);
     if (attributes == NULL) return -1;
+    put(handle, self->slot_ref, Py_NewRef(self->gone));
+    *place_of(handle, self->slot_buffer) = Py_NewRef(Py_None);
     PyObject *name = PyDict_GetItemWithError(attributes, name_name);
-    if (name != NULL) put(handle, ((Swift *)self->swift)->handle_name, Py_NewRef(name));
+    if (name != NULL) put(handle, self->slot_name, Py_NewRef(name));
     int listened = PyErr_Occurred() ? -1 : removed(attributes, warn_name);
     if (listened >= 0) listened = removed(attributes, close_name);
     Py_DECREF(attributes);
+    Py_XDECREF(buffer); /* which may be the last reference, where there is no text any more */
     return listened;
 }
 
 static void end_of(Files *self, PyObject *handle, PyObject *raw) {
     int listened = let_go(self, handle, raw);
-    if (listened > 0 && get(handle, self->slot_abandoned) == Py_False) listened = gave_back((Swift *)self->swift, handle);
+    if (listened > 0 && !is_released(handle)) listened = gave_back((Swift *)self->swift, handle);
     if (listened < 0) failed((Swift *)self->swift, "close");
 }
 
-static PyObject *closer_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
-    Closer *self = (Closer *)callable;
+/* As FileHandle.close; `raw` is the handle's. */
+static PyObject *closed(Files *self, PyObject *handle, PyObject *raw) {
+    if (self->swift != NULL && whole((Swift *)self->swift)) end_of(self, handle, raw);
+    PyErr_Clear();
+    put(handle, self->slot_raw, Py_NewRef(Py_None));
+    return PyObject_CallOneArg(self->close, raw);
+}
+
+/* As FileHandle.__call__, and what CPython does then. */
+static PyObject *dropped(Files *self, PyObject *handle, PyObject *raw, PyObject *source) {
+    Swift *swift = (Swift *)self->swift;
+    PyObject *told = swift != NULL && whole(swift) ? PyObject_CallMethodOneArg(swift->tracker, abandon_name, handle) : NULL;
+    if (told == NULL && swift != NULL && swift->tracker != NULL) failed(swift, "close");
+    PyErr_Clear();
+    Py_XDECREF(told);
+    return PyObject_CallFunctionObjArgs(self->warn, raw, source, NULL);
+}
+
+/* Called as raw.close(), as raw._dealloc_warn(source), or with the reference to what the user had, which is gone. */
+static PyObject *files_called(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
+    Files *self = (Files *)callable;
     Py_ssize_t count = PyVectorcall_NARGS(flags);
-    if (count == 1 && args[0] == get(self->handle, self->files->slot_buffer)) /* the buffer is gone */
-        return PyObject_CallMethodOneArg(self->handle, outlived_name, args[0]);
-    if (count || keywords != NULL) return PyErr_Format(PyExc_TypeError, "close() takes no arguments");
-    Files *files = (Files *)Py_NewRef(self->files);
-    PyObject *handle = Py_NewRef(self->handle), *result = NULL; /* the file lets go of us on the way */
-    PyObject *raw = get(handle, files->slot_raw);
-    if (raw == NULL || raw == Py_None) {
-        result = Py_NewRef(Py_None);
-    } else {
-        Py_INCREF(raw);
-        if (files->swift != NULL && whole((Swift *)files->swift)) end_of(files, handle, raw);
-        PyErr_Clear();
-        put(handle, files->slot_raw, Py_NewRef(Py_None));
-        result = PyObject_CallOneArg(files->close, raw);
-        Py_DECREF(raw);
-    }
+    if (count < 1 || count > 2 || keywords != NULL || !Py_IS_TYPE(args[0], Py_TYPE(self->template)))
+        return PyErr_Format(PyExc_TypeError, "%zd arguments found, the handle of a file, and what tells of its end, expected", count);
+    if (count == 2 && args[1] == get(args[0], self->slot_ref)) return PyObject_CallMethodOneArg(args[0], outlived_name, args[1]);
+    PyObject *raw = Py_XNewRef(get(args[0], self->slot_raw));
+    if (raw == NULL || raw == Py_None) return raw == NULL ? Py_NewRef(Py_None) : raw;
+    Py_INCREF(self); /* the file lets go of us on the way */
+    PyObject *handle = Py_NewRef(args[0]), *result = count == 1 ? closed(self, handle, raw) : dropped(self, handle, raw, args[1]);
+    Py_DECREF(raw);
     Py_DECREF(handle);
-    Py_DECREF(files);
+    Py_DECREF(self);
     return result;
 }
 
-/* One that nobody has any more is kept for the next file, and nothing in it. */
-static Closer *spare_closer;
-
-static PyObject *new_closer(Files *self, PyObject *handle) {
-    Closer *closer = spare_closer;
-    spare_closer = NULL;
-    if (closer != NULL) (void)PyObject_Init((PyObject *)closer, &Closer_Type);
-    else if ((closer = PyObject_GC_New(Closer, &Closer_Type)) == NULL) return NULL;
-    closer->vectorcall = closer_call;
-    closer->files = (Files *)Py_NewRef(self);
-    closer->handle = Py_NewRef(handle);
-    PyObject_GC_Track(closer);
-    return (PyObject *)closer;
+static PyObject *files_bound(PyObject *self, PyObject *handle, PyObject *Py_UNUSED(type)) {
+    return handle == NULL || handle == Py_None ? Py_NewRef(self) : PyMethod_New(self, handle);
 }
 
-static int closer_traverse(Closer *self, visitproc visit, void *arg) {
-    Py_VISIT(self->files);
-    Py_VISIT(self->handle);
-    return 0;
-}
-
-/* Never cleared by the collector: the dictionary that names it is, and a file that is being collected calls it. */
-static void closer_dealloc(Closer *self) {
-    PyObject_GC_UnTrack(self);
-    Py_DECREF(self->files);
-    Py_DECREF(self->handle);
-    if (spare_closer != NULL) PyObject_GC_Del(self);
-    else spare_closer = self;
-}
-
-static PyTypeObject Closer_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "crawlo_otel_leaks_accelerator.Closer",
-    .tp_basicsize = sizeof(Closer),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
-    .tp_vectorcall_offset = offsetof(Closer, vectorcall),
-    .tp_call = PyVectorcall_Call,
-    .tp_traverse = (traverseproc)closer_traverse,
-    .tp_dealloc = (destructor)closer_dealloc,
-};
+/* -- one object for each tracker -- */
 
 /* Where objects of a type have what is below them; -1 with an exception. */
 static int find_inside(Inside *inside, PyObject *type, const char *name) {
@@ -226,6 +188,7 @@ static int files_fill(Files *self, PyObject *parts) {
 #undef PART
     if (!Py_IS_TYPE(self->swift, &Swift_Type)) return PyErr_Format(PyExc_TypeError, "%R found, a Swift expected", self->swift), -1;
     PyTypeObject *type = Py_TYPE(self->template);
+    self->vectorcall = files_called;
     if (!is_handle((Swift *)self->swift, self->template) || !is_plain_type(type) || find_below(self) < 0) return -1;
 #define SLOT(name) if ((self->slot_##name = slot(type, #name)) < 0) return -1;
     FILE_SLOTS(SLOT)
@@ -260,7 +223,10 @@ static PyTypeObject Files_Type = {
     .tp_name = "crawlo_otel_leaks_accelerator.Files",
     .tp_doc = "What is done for each file that is opened.",
     .tp_basicsize = sizeof(Files),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .tp_vectorcall_offset = offsetof(Files, vectorcall),
+    .tp_call = PyVectorcall_Call,
+    .tp_descr_get = files_bound,
     .tp_new = files_new,
     .tp_traverse = (traverseproc)files_traverse,
     .tp_dealloc = (destructor)files_dealloc,

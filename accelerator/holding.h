@@ -120,7 +120,7 @@ static int note_owner(Swift *self, PyObject *handle, PyObject *context, PyObject
 }
 
 static int note_site(Swift *self, PyObject *handle, PyObject *frame) {
-    PyObject *kind = get(handle, self->handle_kind), *site = NULL, *stack = NULL;
+    PyObject *kind = kind_of(handle), *site = NULL, *stack = NULL;
     if (kind == NULL) {
         PyErr_SetString(PyExc_TypeError, "a handle without a kind found");
         return -1;
@@ -183,9 +183,10 @@ static void forget_rack(Rack *rack) {
     Py_CLEAR(rack->brief);
 }
 
-/* Where handles of a kind go; NULL where there is no such kind, or with an exception. */
-static Rack *rack_of(Swift *self, PyObject *kind) {
-    Rack *rack = &self->racks[((size_t)kind >> 4) % RACKS];
+/* Where handles of the kind of one go; NULL where there is no such kind, or with an exception. */
+static Rack *rack_of(Swift *self, PyObject *handle) {
+    PyObject *kind = kind_of(handle);
+    Rack *rack = &self->racks[tenure(handle)->kind % RACKS];
     if (rack->kind == kind || kind == NULL) return kind == NULL ? NULL : rack;
     PyObject *young = PyDict_GetItemWithError(self->young, kind);
     PyObject *brief = young == NULL ? NULL : PyDict_GetItemWithError(self->brief_holds, kind);
@@ -203,14 +204,13 @@ static Rack *rack_of(Swift *self, PyObject *kind) {
 /* As Tracker.hold. */
 static int held(Swift *self, PyObject *handle) {
     PyObject *site = get(handle, self->handle_site);
-    Rack *rack = rack_of(self, get(handle, self->handle_kind));
+    Rack *rack = rack_of(self, handle);
     if (site == NULL || rack == NULL) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a handle that was located expected");
         return -1;
     }
-    PyObject *young = rack->young;
-    if (now_is(self, &tenure(handle)->acquired_at) < 0) return -1;
-    if (table_put((Table *)young, handle, handle) < 0) return -1;
+    Shelf *young = (Shelf *)rack->young;
+    if (now_is(self, &tenure(handle)->acquired_at) < 0 || lay_on(young, handle) < 0) return -1;
     PyObject *before = get(site, self->site_latest);
     *place_of(site, self->site_latest) = Py_NewRef(handle);
     let_go_of(self->spares, before);
@@ -248,13 +248,14 @@ static PyObject *counter_of(Swift *self, PyObject *handle, Rack *rack) {
 
 /* Release a brief hold; 0 where it is none, or the first of its site, and nothing was done yet. */
 static int gave_back_briefly(Swift *self, PyObject *handle) {
-    Rack *rack = rack_of(self, get(handle, self->handle_kind));
+    Rack *rack = rack_of(self, handle);
     PyObject *holds = rack == NULL ? NULL : counter_of(self, handle, rack);
     if (holds == NULL || isnan(tenure(handle)->acquired_at) || is_released(handle)) return PyErr_Occurred() ? -1 : 0;
-    PyObject *young = rack->young, *brief_ones = rack->brief;
+    Shelf *young = (Shelf *)rack->young;
+    PyObject *brief_ones = rack->brief;
     double now, brief = 0, since = tenure(handle)->acquired_at;
     if (now_is(self, &now) < 0 || brief_of(self, &brief) < 0) return -1;
-    int done = now - since < brief ? unshelve(young, handle) : 0;
+    int done = now - since < brief ? take_off(young, handle) : 0;
     if (done <= 0) return done;
     tenure(handle)->released_at = now;
     return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, now - since) < 0 ? -1 : 1;

@@ -15,7 +15,7 @@ static PyObject *protocol_name; /* what the connections of more than one library
     PART(new_handle) PART(begin_above) PART(pool_of) PART(got) PART(waited) PART(gave_back) PART(let_go) PART(ended) PART(use) PART(failed)
 
 #define TAKING_SLOTS(SLOT) SLOT(connection) SLOT(pool)
-#define POOL_SLOTS(SLOT) SLOT(name) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses) SLOT(stacked)
+#define POOL_SLOTS(SLOT) SLOT(held) SLOT(waiting) SLOT(waits) SLOT(uses) SLOT(stacked)
 
 /* What lies between a call that asks and what it leads to, for pools of which something to await is asked; waiting.h. */
 typedef struct {
@@ -136,7 +136,6 @@ static int entered(Taking *self, PyObject *handle, PyObject *pool, PyObject *con
     if (reference == NULL) return -1;
     put(handle, self->handle_connection, reference);
     if (self->handle_opener >= 0) put(handle, self->handle_opener, Py_NewRef(self->book));
-    put(handle, swift_of(self)->handle_name, Py_NewRef(get(pool, self->pool_name)));
     if (held(swift_of(self), handle) < 0) return -1;
     return table_put((Table *)self->handles, key, handle) < 0 ? -1 : shelve(get(pool, self->pool_held), handle);
 }

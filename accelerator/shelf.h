@@ -1,131 +1,159 @@
-/* Tables as Python has them: a Shelf, which is like a dictionary of handles that has nothing to each of them, and an Index,
-   which is like one of numbers that are the identities of things. */
+/* A Shelf, which is like a dictionary of handles, in the order in which they came, that has nothing to each of them. A handle
+   knows itself where it lies, so that nothing is looked for; it lies on one shelf of each sort at most. */
 #ifndef SHELF_H
 #define SHELF_H
 
-#include "table.h"
+#include "tenure.h"
 
-static PyTypeObject Shelf_Type, Index_Type;
+/* Places of the smallest one. */
+#define PLACES_LEAST 8
+
+typedef struct {
+    PyObject_HEAD
+    int sort;
+    PyObject **handles; /* owned; NULL: what was there is taken off */
+    Py_ssize_t first, end, size, count; /* the first one's place, that behind the last; room; how many there are */
+    uint64_t moves; /* how often places have changed */
+} Shelf;
+
+static PyTypeObject Shelf_Type;
 
 static inline int is_shelf(PyObject *thing) { return Py_IS_TYPE(thing, &Shelf_Type); }
-static inline int is_index(PyObject *thing) { return Py_IS_TYPE(thing, &Index_Type); }
+
+/* The place of what is a handle on this shelf; -1 where it has none, or is no handle. */
+static inline Py_ssize_t place_on(const Shelf *self, PyObject *thing) {
+    Py_ssize_t place = is_tenure(thing) ? lies_at(thing, self->sort) : -1;
+    return place < self->end && place >= 0 && self->handles[place] == thing ? place : -1;
+}
+
+/* Have room for so many, with no gaps between; -1, and all as it was, where memory is out. */
+static int make_room(Shelf *self, Py_ssize_t size) {
+    PyObject **handles = size > PLACES_MOST ? NULL : PyMem_Malloc(size * sizeof(PyObject *));
+    Py_ssize_t to = 0;
+    if (handles == NULL) return -1;
+    for (Py_ssize_t at = self->first; at < self->end; at++) {
+        if (self->handles[at] == NULL) continue;
+        lay_at(self->handles[at], self->sort, to);
+        handles[to++] = self->handles[at];
+    }
+    PyMem_Free(self->handles);
+    self->handles = handles;
+    self->first = 0;
+    self->end = to;
+    self->size = size;
+    self->moves++;
+    return 0;
+}
+
+/* Lay a handle on a shelf, where it may lie already; -1 with an exception. */
+static inline int lay_on(Shelf *self, PyObject *handle) {
+    if (!is_tenure(handle)) return PyErr_Format(PyExc_TypeError, "%s found, a handle expected", Py_TYPE(handle)->tp_name), -1;
+    if (lies_at(handle, self->sort) >= 0) {
+        if (place_on(self, handle) >= 0) return 0;
+        return PyErr_Format(PyExc_ValueError, "a handle that lies on another shelf of the same sort found"), -1;
+    }
+    if (self->end == self->size && make_room(self, self->count < PLACES_LEAST ? PLACES_LEAST : 2 * self->count) < 0) return PyErr_NoMemory(), -1;
+    lay_at(handle, self->sort, self->end);
+    self->handles[self->end++] = Py_NewRef(handle);
+    self->count++;
+    return 0;
+}
+
+/* Take a handle off: whether it was there. Who calls it has a reference to it. */
+static inline int take_off(Shelf *self, PyObject *handle) {
+    Py_ssize_t place = place_on(self, handle);
+    if (place < 0) return 0;
+    lay_at(handle, self->sort, -1);
+    self->handles[place] = NULL;
+    self->count--;
+    if (self->count == 0) {
+        self->first = self->end = 0;
+    } else {
+        while (self->handles[self->end - 1] == NULL) self->end--;
+        while (self->handles[self->first] == NULL) self->first++;
+    }
+    if (self->size > 64 && self->count < self->size / 8) (void)make_room(self, 2 * self->count + PLACES_LEAST); /* a burst is over */
+    Py_DECREF(handle);
+    return 1;
+}
+
+/* Take all off: what runs as they go may come back here, and finds nothing. */
+static int clear_off(Shelf *self) {
+    Shelf before = *self;
+    self->handles = NULL;
+    self->first = self->end = self->size = self->count = 0;
+    self->moves++;
+    for (Py_ssize_t at = before.first; at < before.end; at++)
+        if (before.handles[at] != NULL) lay_at(before.handles[at], self->sort, -1);
+    for (Py_ssize_t at = before.first; at < before.end; at++) Py_XDECREF(before.handles[at]);
+    PyMem_Free(before.handles);
+    return 0;
+}
 
 /* The shelf that was expected; NULL with an exception for anything else. */
-static inline Table *shelf_in(PyObject *thing) {
-    if (thing != NULL && is_shelf(thing)) return (Table *)thing;
+static inline Shelf *shelf_in(PyObject *thing) {
+    if (thing != NULL && is_shelf(thing)) return (Shelf *)thing;
     PyErr_Format(PyExc_TypeError, "%s found, a shelf expected", thing == NULL ? "nothing" : Py_TYPE(thing)->tp_name);
     return NULL;
 }
 
-/* Put a handle on a shelf; -1 with an exception. */
+/* Lay a handle on what should be a shelf; -1 with an exception. */
 static inline int shelve(PyObject *thing, PyObject *handle) {
-    Table *shelf = shelf_in(thing);
-    return shelf == NULL ? -1 : table_put(shelf, handle, handle);
+    Shelf *shelf = shelf_in(thing);
+    return shelf == NULL ? -1 : lay_on(shelf, handle);
 }
 
-/* Take a handle off a shelf: whether it was there; -1 with an exception. */
+/* Take a handle off what should be a shelf: whether it was there; -1 with an exception. */
 static inline int unshelve(PyObject *thing, PyObject *handle) {
-    Table *shelf = shelf_in(thing);
-    PyObject *found = shelf == NULL ? NULL : table_pop(shelf, handle);
-    Py_XDECREF(found);
-    return shelf == NULL ? -1 : found != NULL;
+    Shelf *shelf = shelf_in(thing);
+    return shelf == NULL ? -1 : take_off(shelf, handle);
 }
 
-/* What an index has for a thing, borrowed; NULL where it has nothing. */
-static inline PyObject *indexed(PyObject *index, void *thing) { return table_get((Table *)index, thing); }
+/* -- as Python has it -- */
 
-/* -- what both can do -- */
+static Py_ssize_t shelf_length(Shelf *self) { return self->count; }
+static int shelf_contains(Shelf *self, PyObject *thing) { return place_on(self, thing) >= 0; }
 
-/* The address that a key stands for; NULL with an exception. */
-static void *address_of(Table *self, PyObject *key) {
-    if (self->by_itself) return key;
-    void *address = PyLong_AsVoidPtr(key);
-    if (address == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "0 found, the identity of a thing expected");
-    return address;
-}
-
-/* What a value is to Python: a handle on a shelf has nothing to it. */
-static inline PyObject *told(Table *self, PyObject *value) { return Py_NewRef(self->by_itself ? Py_None : value); }
-
-static PyObject *key_at(Table *self, Py_ssize_t place) {
-    return self->by_itself ? Py_NewRef(self->values[place]) : PyLong_FromVoidPtr(self->keys[place]);
-}
-
-static Py_ssize_t table_length(Table *self) { return self->count; }
-
-static int table_contains(Table *self, PyObject *key) {
-    void *address = address_of(self, key);
-    return address == NULL ? -1 : table_place(self, address) >= 0;
-}
-
-static PyObject *table_subscript(Table *self, PyObject *key) {
-    void *address = address_of(self, key);
-    PyObject *value = address == NULL ? NULL : table_get(self, address);
-    if (value == NULL && address != NULL) PyErr_SetObject(PyExc_KeyError, key);
-    return value == NULL ? NULL : told(self, value);
-}
-
-static int table_assign(Table *self, PyObject *key, PyObject *value) {
-    void *address = address_of(self, key);
-    if (address == NULL) return -1;
-    if (value != NULL) return table_put(self, address, self->by_itself ? key : value);
-    PyObject *before = table_pop(self, address);
-    if (before == NULL) PyErr_SetObject(PyExc_KeyError, key);
-    Py_XDECREF(before);
-    return before == NULL ? -1 : 0;
-}
-
-/* The address of the first argument, of one or two; NULL with an exception. */
-static void *address_given(Table *self, const char *name, PyObject *const *args, Py_ssize_t count) {
-    if (count == 1 || count == 2) return address_of(self, args[0]);
-    PyErr_Format(PyExc_TypeError, "%s: %zd arguments found, 1 or 2 expected", name, count);
+static PyObject *shelf_subscript(Shelf *self, PyObject *thing) {
+    if (place_on(self, thing) >= 0) Py_RETURN_NONE;
+    PyErr_SetObject(PyExc_KeyError, thing);
     return NULL;
 }
 
-static PyObject *table_get_method(Table *self, PyObject *const *args, Py_ssize_t count) {
-    void *address = address_given(self, "get", args, count);
-    PyObject *value = address == NULL ? NULL : table_get(self, address);
-    return address == NULL ? NULL : value != NULL ? told(self, value) : Py_NewRef(count == 2 ? args[1] : Py_None);
+static int shelf_assign(Shelf *self, PyObject *thing, PyObject *value) {
+    if (value != NULL) return lay_on(self, thing);
+    if (take_off(self, thing)) return 0;
+    PyErr_SetObject(PyExc_KeyError, thing);
+    return -1;
 }
 
-static PyObject *table_pop_method(Table *self, PyObject *const *args, Py_ssize_t count) {
-    void *address = address_given(self, "pop", args, count);
-    PyObject *value = address == NULL ? NULL : table_pop(self, address), *result = NULL;
-    if (value != NULL) result = told(self, value);
-    else if (address != NULL && count == 2) result = Py_NewRef(args[1]);
-    else if (address != NULL) PyErr_SetObject(PyExc_KeyError, args[0]);
-    Py_XDECREF(value);
-    return result;
+static PyObject *shelf_pop(Shelf *self, PyObject *const *args, Py_ssize_t count) {
+    if (count != 1 && count != 2) return PyErr_Format(PyExc_TypeError, "pop: %zd arguments found, 1 or 2 expected", count);
+    if (take_off(self, args[0])) Py_RETURN_NONE;
+    if (count == 2) return Py_NewRef(args[1]);
+    PyErr_SetObject(PyExc_KeyError, args[0]);
+    return NULL;
 }
 
-static PyObject *table_setdefault(Table *self, PyObject *const *args, Py_ssize_t count) {
-    void *address = address_given(self, "setdefault", args, count);
-    if (address == NULL) return NULL;
-    PyObject *value = table_get(self, address), *missing = count == 2 ? args[1] : Py_None;
-    if (value == NULL && table_put(self, address, self->by_itself ? args[0] : missing) < 0) return NULL;
-    return told(self, value == NULL ? missing : value);
-}
-
-static PyObject *table_clear_method(Table *self, PyObject *Py_UNUSED(none)) {
-    table_clear(self);
+static PyObject *shelf_clear(Shelf *self, PyObject *Py_UNUSED(none)) {
+    clear_off(self);
     Py_RETURN_NONE;
 }
 
-/* -- going through: a shelf one by one, for there may be a million; an index as it is now -- */
-
+/* Goes through a shelf one by one, for there may be a million. */
 typedef struct {
     PyObject_HEAD
-    Table *table; /* NULL: it is at its end */
+    Shelf *shelf; /* NULL: it is at its end */
     Py_ssize_t place;
     uint64_t moves;
 } Walk;
 
 static PyTypeObject Walk_Type;
 
-static PyObject *table_walk(Table *self) {
+static PyObject *shelf_walk(Shelf *self) {
     Walk *walk = PyObject_GC_New(Walk, &Walk_Type);
     if (walk == NULL) return NULL;
-    walk->table = (Table *)Py_NewRef((PyObject *)self);
+    walk->shelf = (Shelf *)Py_NewRef((PyObject *)self);
     walk->place = self->first;
     walk->moves = self->moves;
     PyObject_GC_Track(walk);
@@ -133,23 +161,23 @@ static PyObject *table_walk(Table *self) {
 }
 
 static PyObject *walk_next(Walk *self) {
-    Table *table = self->table;
-    if (table == NULL) return NULL;
-    if (self->moves != table->moves) return PyErr_Format(PyExc_RuntimeError, "changed while it was gone through");
-    while (self->place < table->end && table->keys[self->place] == NULL) self->place++;
-    if (self->place < table->end) return key_at(table, self->place++);
-    Py_CLEAR(self->table);
+    Shelf *shelf = self->shelf;
+    if (shelf == NULL) return NULL;
+    if (self->moves != shelf->moves) return PyErr_Format(PyExc_RuntimeError, "changed while it was gone through");
+    while (self->place < shelf->end && shelf->handles[self->place] == NULL) self->place++;
+    if (self->place < shelf->end) return Py_NewRef(shelf->handles[self->place++]);
+    Py_CLEAR(self->shelf);
     return NULL;
 }
 
 static int walk_traverse(Walk *self, visitproc visit, void *arg) {
-    Py_VISIT(self->table);
+    Py_VISIT(self->shelf);
     return 0;
 }
 
 static void walk_dealloc(Walk *self) {
     PyObject_GC_UnTrack(self);
-    Py_XDECREF(self->table);
+    Py_XDECREF(self->shelf);
     PyObject_GC_Del(self);
 }
 
@@ -164,73 +192,49 @@ static PyTypeObject Walk_Type = {
     .tp_dealloc = (destructor)walk_dealloc,
 };
 
-/* A list of what `of` makes of each entry. */
-static PyObject *listed(Table *self, PyObject *(*of)(Table *, Py_ssize_t)) {
-    PyObject *list = PyList_New(0);
-    for (Py_ssize_t at = self->first; list != NULL && at < self->end; at++) {
-        PyObject *one = self->keys[at] == NULL ? NULL : of(self, at);
-        if (self->keys[at] == NULL) continue;
-        if (one == NULL || PyList_Append(list, one) < 0) Py_CLEAR(list);
-        Py_XDECREF(one);
-    }
-    return list;
-}
-
-static PyObject *value_at(Table *self, Py_ssize_t place) { return told(self, self->values[place]); }
-
-static PyObject *item_at(Table *self, Py_ssize_t place) {
-    PyObject *value = value_at(self, place), *key = key_at(self, place), *item = key == NULL ? NULL : PyTuple_Pack(2, key, value);
-    Py_XDECREF(key);
-    Py_DECREF(value);
-    return item;
-}
-
-static PyObject *table_values(Table *self, PyObject *Py_UNUSED(none)) { return listed(self, value_at); }
-static PyObject *table_items(Table *self, PyObject *Py_UNUSED(none)) { return listed(self, item_at); }
-
-/* -- the types -- */
-
-static PyObject *table_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-    if (PyTuple_GET_SIZE(args) || (named != NULL && PyDict_GET_SIZE(named))) {
-        PyErr_SetString(PyExc_TypeError, "no arguments are expected");
-        return NULL;
-    }
-    Table *self = (Table *)type->tp_alloc(type, 0);
-    if (self != NULL) self->by_itself = type == &Shelf_Type;
+static PyObject *shelf_new(PyTypeObject *type, PyObject *args, PyObject *named) {
+    int sort = 0;
+    static char *names[] = {"sort", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, named, "|i", names, &sort)) return NULL;
+    if (sort < 0 || sort >= SORTS) return PyErr_Format(PyExc_ValueError, "sort %d found, 0 to %d expected", sort, SORTS - 1);
+    Shelf *self = (Shelf *)type->tp_alloc(type, 0);
+    if (self != NULL) self->sort = sort;
     return (PyObject *)self;
 }
 
-static int table_traverse(Table *self, visitproc visit, void *arg) {
-    for (Py_ssize_t at = self->first; at < self->end; at++) Py_VISIT(self->values[at]);
+static int shelf_traverse(Shelf *self, visitproc visit, void *arg) {
+    for (Py_ssize_t at = self->first; at < self->end; at++) Py_VISIT(self->handles[at]);
     return 0;
 }
 
-static void table_dealloc(Table *self) {
+static void shelf_dealloc(Shelf *self) {
     PyObject_GC_UnTrack(self);
-    table_clear(self);
+    clear_off(self);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-static PyMethodDef table_methods[] = {
-    {"get", (PyCFunction)(void (*)(void))table_get_method, METH_FASTCALL, NULL},
-    {"pop", (PyCFunction)(void (*)(void))table_pop_method, METH_FASTCALL, NULL},
-    {"setdefault", (PyCFunction)(void (*)(void))table_setdefault, METH_FASTCALL, NULL},
-    {"values", (PyCFunction)table_values, METH_NOARGS, NULL},
-    {"items", (PyCFunction)table_items, METH_NOARGS, NULL},
-    {"clear", (PyCFunction)table_clear_method, METH_NOARGS, NULL},
+static PyMethodDef shelf_methods[] = {
+    {"pop", (PyCFunction)(void (*)(void))shelf_pop, METH_FASTCALL, NULL},
+    {"clear", (PyCFunction)shelf_clear, METH_NOARGS, NULL},
     {NULL},
 };
 
-static PyMappingMethods table_mapping = {(lenfunc)table_length, (binaryfunc)table_subscript, (objobjargproc)table_assign};
-static PySequenceMethods table_sequence = {.sq_contains = (objobjproc)table_contains};
+static PyMappingMethods shelf_mapping = {(lenfunc)shelf_length, (binaryfunc)shelf_subscript, (objobjargproc)shelf_assign};
+static PySequenceMethods shelf_sequence = {.sq_contains = (objobjproc)shelf_contains};
 
-#define TABLE_KIND(name, doc) { \
-    PyVarObject_HEAD_INIT(NULL, 0) \
-    .tp_name = "crawlo_otel_leaks_accelerator." #name, .tp_doc = doc, .tp_basicsize = sizeof(Table), \
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, .tp_new = table_new, .tp_traverse = (traverseproc)table_traverse, \
-    .tp_clear = (inquiry)table_clear, .tp_dealloc = (destructor)table_dealloc, .tp_as_mapping = &table_mapping, \
-    .tp_as_sequence = &table_sequence, .tp_iter = (getiterfunc)table_walk, .tp_methods = table_methods, \
-}
-static PyTypeObject Shelf_Type = TABLE_KIND(Shelf, "Handles, in the order in which they came.");
-static PyTypeObject Index_Type = TABLE_KIND(Index, "What belongs to things, by their identity.");
+static PyTypeObject Shelf_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "crawlo_otel_leaks_accelerator.Shelf",
+    .tp_doc = "Handles, in the order in which they came. Each lies on one shelf of a sort, 0 or 1, at most.",
+    .tp_basicsize = sizeof(Shelf),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = shelf_new,
+    .tp_traverse = (traverseproc)shelf_traverse,
+    .tp_clear = (inquiry)clear_off,
+    .tp_dealloc = (destructor)shelf_dealloc,
+    .tp_as_mapping = &shelf_mapping,
+    .tp_as_sequence = &shelf_sequence,
+    .tp_iter = (getiterfunc)shelf_walk,
+    .tp_methods = shelf_methods,
+};
 #endif

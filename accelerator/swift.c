@@ -179,7 +179,7 @@ static int make_names(void) {
     NAME(get_name_name, "get_name") NAME(owner_name, "owner")
     NAME(ignored_name, "ignored")
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
-    NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail")
+    NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail") NAME(abandon_name, "abandon")
     NAME(dict_name, "__dict__") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
     NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
     NAME(queue_name, "_queue") NAME(con_name, "_con") NAME(aborted_name, "_aborted") NAME(connected_name, "is_connected") NAME(age_name, "_generation")
@@ -194,7 +194,7 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit_crawlo_otel_leaks_accelerator(void) {
-    if (make_names() < 0 || PyType_Ready(&Walk_Type) < 0 || PyType_Ready(&Batch_Type) < 0 || PyType_Ready(&Closer_Type) < 0 ||
+    if (make_names() < 0 || PyType_Ready(&Walk_Type) < 0 || PyType_Ready(&Batch_Type) < 0 ||
         PyType_Ready(&Stand_Type) < 0 || PyType_Ready(&Way_Type) < 0 || PyType_Ready(&Lending_Type) < 0) return NULL;
     Ref_Type.tp_base = &_PyWeakref_RefType; /* whose address is no constant everywhere */
     PyObject *module = PyModule_Create(&definition);

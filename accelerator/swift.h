@@ -3,6 +3,7 @@
 #define SWIFT_H
 
 #include <Python.h>
+#include "index.h"
 #include "memory.h"
 #include "refs.h"
 #include "shelf.h"
@@ -21,7 +22,7 @@
     PART(handle_type) PART(site_type) PART(holds_type) PART(marked) PART(scoped) TERMS(PART)
 
 #define HANDLE_SLOTS(SLOT) \
-    SLOT(kind) SLOT(name) SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope)
+    SLOT(site) SLOT(stack) SLOT(span) SLOT(task) SLOT(task_name) SLOT(thread) SLOT(scope)
 
 #define SITE_SLOTS(SLOT) SLOT(acquired) SLOT(leaked) SLOT(process) SLOT(latest) SLOT(holds) SLOT(frames)
 

@@ -12,13 +12,11 @@
 
 typedef struct {
     PyObject_HEAD
-    int by_itself;       /* whether each is kept by its own address: `values` is `keys` then */
     void **keys;         /* NULL: what was there is taken out */
     PyObject **values;   /* owned */
     Py_ssize_t first, end, size, count; /* the first one's place, that behind the last; room; how many there are */
     uint32_t *index;     /* places, and one more; 0: free. NULL while there is room for few */
     size_t mask;
-    uint64_t moves;      /* how often places have changed */
 } Table;
 
 static inline size_t home_of(const Table *self, void *key) {
@@ -63,13 +61,12 @@ static void move_to(Table *self, void **keys, PyObject **values) {
         values[to] = self->values[at];
         keys[to++] = self->keys[at];
     }
-    if (!self->by_itself) PyMem_Free(self->values);
+    PyMem_Free(self->values);
     PyMem_Free(self->keys);
     self->keys = keys;
     self->values = values;
     self->first = 0;
     self->end = to;
-    self->moves++;
 }
 
 /* Have room for so many, with no gaps between; -1, and all as it was, where memory is out. */
@@ -77,10 +74,10 @@ static int resize(Table *self, Py_ssize_t size) {
     size_t places = 16;
     while (places < 2 * (size_t)size) places *= 2;
     void **keys = PyMem_Malloc(size * sizeof(void *));
-    PyObject **values = self->by_itself || keys == NULL ? (PyObject **)keys : PyMem_Malloc(size * sizeof(PyObject *));
+    PyObject **values = PyMem_Malloc(size * sizeof(PyObject *));
     uint32_t *index = size > FEW ? PyMem_Malloc(places * sizeof(uint32_t)) : NULL;
     if (keys == NULL || values == NULL || (index == NULL && size > FEW) || size >= INT32_MAX) {
-        if (!self->by_itself) PyMem_Free(values);
+        PyMem_Free(values);
         PyMem_Free(keys);
         PyMem_Free(index);
         return -1;
@@ -152,9 +149,8 @@ static int table_clear(Table *self) {
     self->values = NULL;
     self->index = NULL;
     self->first = self->end = self->size = self->count = 0;
-    self->moves++;
     for (Py_ssize_t at = before.first; at < before.end; at++) Py_XDECREF(before.values[at]);
-    if (!before.by_itself) PyMem_Free(before.values);
+    PyMem_Free(before.values);
     PyMem_Free(before.keys);
     PyMem_Free(before.index);
     return 0;

@@ -26,7 +26,7 @@ def acquired(tracker: Tracker) -> HotPath:
     """Make a handle, acquire and release it."""
 
     def step() -> None:
-        handle = Handle(semconv.DB_CONNECTION, "part")
+        handle = Handle(semconv.DB_CONNECTION)
         tracker.acquire(handle, _getframe())
         tracker.release(handle)
 
@@ -55,7 +55,7 @@ def wrapped(tracker: Tracker) -> HotPath:
 def handles(tracker: Tracker) -> HotPath:
     """Make a handle."""
     del tracker
-    return HotPath(repeat(nothing), repeat(lambda: Handle(semconv.DB_CONNECTION, "part")))
+    return HotPath(repeat(nothing), repeat(lambda: Handle(semconv.DB_CONNECTION)))
 
 
 def sites(tracker: Tracker) -> HotPath:
@@ -68,7 +68,7 @@ def located(tracker: Tracker) -> HotPath:
     """Make a handle and locate it."""
     return HotPath(
         repeat(nothing),
-        repeat(lambda: tracker.locate(Handle(semconv.DB_CONNECTION, "part"), _getframe())),
+        repeat(lambda: tracker.locate(Handle(semconv.DB_CONNECTION), _getframe())),
     )
 
 

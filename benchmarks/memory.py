@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _weakrefset
 import asyncio
 import gc
 import json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor
 
 COUNT: Final = 4000
+SET: Final = _weakrefset.__file__
 INTERVAL: Final = 60.0
 """Seconds between two ticks of the runtime's own, which none is to be weighed in the midst of."""
 SETTINGS: Final = Settings(scan_interval=INTERVAL, grace=1e6, top=False)
@@ -57,17 +59,22 @@ def cancel(loop: asyncio.AbstractEventLoop, made: list[asyncio.Task[None]]) -> N
     loop.run_until_complete(asyncio.wait(made))
 
 
+def traced() -> int:
+    """Return the bytes in use, but for the set in which asyncio keeps all tasks: when that grows is chance."""
+    gc.collect()
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(inclusive=False, filename_pattern=SET)])
+    return sum(trace.size for trace in snapshot.traces)
+
+
 def grown(make: Callable[[], object], count: int, running: runtime.Runtime) -> tuple[float, list[Any]]:
     """Return by how many bytes memory grows for each that is made and watched, and what was made."""
-    gc.collect()
-    before = tracemalloc.get_traced_memory()[0]
+    before = traced()
     made = [make() for _ in range(count)]
     now = running.tracker.clock()
     for _ in range(3):  # promoted, and looked at
         now += INTERVAL
         running.detector.tick(now)
-    gc.collect()
-    return (tracemalloc.get_traced_memory()[0] - before) / count, made
+    return (traced() - before) / count, made
 
 
 def weigh(make: Callable[[], object], instrumentor: Instrumentor, count: int, let_go: Callable[[Any], object]) -> float:

@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 from crawlo_otel_leaks import runtime, semconv
-from crawlo_otel_leaks.model import Handle, Scope
+from crawlo_otel_leaks.model import Handle, NamedHandle, Scope
 from crawlo_otel_leaks.owner import current_scope
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Tracked(Handle):
+class _Tracked(NamedHandle):
     """A handle for any object that can be weakly referenced."""
 
     __slots__ = ("ref",)

@@ -130,8 +130,8 @@ class Detector:
 
     def _keep(self, handle: Handle) -> None:
         old = self.tracker.old[handle.kind]
+        self.tracker.young[handle.kind].pop(handle, None)  # first: it lies on one shelf
         old[handle] = None
-        self.tracker.young[handle.kind].pop(handle, None)
         if handle.released_at is not None:  # by another thread between the two lines above, or just before
             old.pop(handle, None)
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks import cleanup, runtime, semconv
-from crawlo_otel_leaks.model import Handle
+from crawlo_otel_leaks.model import Handle, NamedHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,7 +42,7 @@ class ResourceStatus(Enum):
     """Its cleanup failed; it counts as held until one succeeds."""
 
 
-class ManagedHandle(Handle):
+class ManagedHandle(NamedHandle):
     """The handle of a managed resource; what it refers to is the manager's entry, for not all can be referred to."""
 
     __slots__ = ("ref",)

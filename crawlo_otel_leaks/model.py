@@ -127,8 +127,6 @@ class Handle(Tenure):
     """One acquired thing: what, where, since when and by whom. Never holds the user's object."""
 
     __slots__ = (
-        "kind",
-        "name",
         "scope",
         "site",
         "span",
@@ -145,6 +143,7 @@ class Handle(Tenure):
     task_name: str | None
     thread: ThreadOwner
     scope: Scope | None
+    name: str = ""
     elementary = False
     """Whether it may be part of another, which then answers for it: a file, a socket. Then it has a slot for that."""
     part_of: Handle | None = None
@@ -158,9 +157,8 @@ class Handle(Tenure):
     cut_off = False
     """Whether the interpreter's exit simply ends it, and accuses nobody."""
 
-    def __init__(self, kind: str, name: str = "") -> None:
+    def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.name = name
         if self.elementary:
             self.part_of = None  # type: ignore[misc]  # the slot is a subclass's
         if not BEGUN:
@@ -207,6 +205,16 @@ class Handle(Tenure):
     def referent(self) -> object | None:
         """The user's object while it lives, for a look at who names it; borrowed, never kept."""
         return None
+
+
+class NamedHandle(Handle):
+    """One that is called by a name of its own, rather than by what it is part of."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        super().__init__(kind)
+        self.name = name
 
 
 @dataclass(frozen=True)

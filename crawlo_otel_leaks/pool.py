@@ -68,9 +68,9 @@ class Pool:
         """Who records what goes in and out; None where many do, and each handle knows its own."""
         self.stacked = True
         """Whether whoever asks it for something is above that on the stack, rather than in another greenlet."""
-        self.held: dict[Handle, None] = stock.shelf()
+        self.held: dict[Handle, None] = stock.pool_shelf()
         """What is out, oldest first; also what was collected while the library's pool stays charged for it."""
-        self.waiting: dict[Handle, None] = stock.shelf()
+        self.waiting: dict[Handle, None] = stock.pool_shelf()
         """What is to be held; until then, its `acquired_at` says since when somebody waits for it."""
         self.told: set[Handle] = set()
         """Those of them that were told of as waiting for long."""

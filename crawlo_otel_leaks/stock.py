@@ -23,7 +23,9 @@ class Stock(NamedTuple):
     """Makes what a tracker, its pools and instrumentors keep their records in."""
 
     shelf: Callable[[], dict[Any, None]]
-    """Handles, in the order in which they came; there is nothing to any of them."""
+    """Handles, in the order in which they came; there is nothing to any of them. One lies on a single shelf ..."""
+    pool_shelf: Callable[[], dict[Any, None]]
+    """... and on a single one of these beside."""
     by_identity: Callable[[], dict[int, Any]]
     """What belongs to things."""
     durations: Callable[[int], Durations]
@@ -32,4 +34,4 @@ class Stock(NamedTuple):
     """Refers to things, and tells of their end."""
 
 
-PLAIN: Final = Stock(dict, dict, Durations, Ref)
+PLAIN: Final = Stock(dict, dict, dict, Durations, Ref)

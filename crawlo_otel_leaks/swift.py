@@ -55,7 +55,7 @@ def accelerate(own: Tracker) -> bool:
         module = importlib.import_module(MODULE)
         if not issubclass(Handle, module.Tenure):
             return False  # the environment says that it is not to be used
-        own.keep_in(Stock(module.Shelf, module.Index, module.Times, module.Ref))
+        own.keep_in(Stock(module.Shelf, functools.partial(module.Shelf, 1), module.Index, module.Times, module.Ref))
         made = module.Swift(**_parts(own))
     except ImportError:
         return False

@@ -1,4 +1,4 @@
-"""Since when and until when a handle is held, and what exempts it: numbers, kept in C where that is to be had."""
+"""Since when and until when a handle is held, of what kind, and what exempts it: kept in C where that is to be had."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ MODULE: Final = "crawlo_otel_leaks_accelerator"
 class Tenure:
     """The part of a handle that is no object."""
 
-    __slots__ = ("acquired_at", "process", "released_at", "shared")
+    __slots__ = ("acquired_at", "kind", "process", "released_at", "shared")
 
     acquired_at: float
     """Monotonic seconds; not there before it is held."""
     released_at: float | None
+    kind: str
     process: bool
     """Belongs to the process by design: exempt from every verdict but `abandoned`."""
     shared: bool
@@ -29,4 +30,4 @@ if not TYPE_CHECKING and Settings.from_env()[0].accelerator:
     with suppress(ImportError, AttributeError):  # it is not installed, or an older one: swift.py tells
         Tenure = importlib.import_module(MODULE).Tenure
 BEGUN: Final = Tenure.__module__ == MODULE
-"""Whether all but `acquired_at` is there from the beginning, and need not be set."""
+"""Whether all but `acquired_at` and `kind` is there from the beginning, and need not be set."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 
 
-class Fake(Handle):
+class Fake(NamedHandle):
     """A handle whose use and loop are set by hand."""
 
     __slots__ = ("closed", "token", "untouched", "visible", "waiting")

@@ -8,12 +8,12 @@ import weakref
 import pytest
 
 from crawlo_otel_leaks import semconv, tracker
-from crawlo_otel_leaks.model import Handle
+from crawlo_otel_leaks.model import NamedHandle
 from crawlo_otel_leaks.runtime import Runtime
 from crawlo_otel_leaks.settings import Settings
 
 
-class Thing(Handle):
+class Thing(NamedHandle):
     __slots__ = ("__weakref__",)
 
 

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry import trace
 
 from crawlo_otel_leaks import owner
-from crawlo_otel_leaks.model import Handle
+from crawlo_otel_leaks.model import NamedHandle
 
 CLIENT = trace.SpanKind.CLIENT
 
@@ -24,7 +24,7 @@ def contrib():
 
 
 def take(rig):
-    return rig.runtime.tracker.acquire(Handle("redis.connection", "thing"), sys._getframe())
+    return rig.runtime.tracker.acquire(NamedHandle("redis.connection", "thing"), sys._getframe())
 
 
 def over(handle):

@@ -147,10 +147,11 @@ def test_nothing_is_left_for_the_collector(rig, instrumentor, path, scenario):
 
 @pytest.mark.parametrize("arguments", [("r",), ("rb",), ("w",), ("rb", 0)], ids=str)
 def test_reference_counts_are_the_same(instrumentor, path, arguments):
+    # What is below it has one more while it is open: the buffer below text, and the raw file.
     def counts():
         with open(path, *arguments) as file:  # noqa: PTH123
-            buffer = getattr(file, "buffer", None)
-            return sys.getrefcount(file), sys.getrefcount(buffer) if buffer else 0
+            before = sys.getrefcount(file)
+        return before, *(sys.getrefcount(below) for below in (file, getattr(file, "buffer", None) or file))
 
     untracked = counts()
     instrumentor.instrument()

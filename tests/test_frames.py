@@ -13,7 +13,7 @@ from garbage import collect
 
 from crawlo_otel_leaks import owner
 from crawlo_otel_leaks.instrumentation.threads import ThreadsInstrumentor
-from crawlo_otel_leaks.model import Handle
+from crawlo_otel_leaks.model import NamedHandle
 
 
 class Body:
@@ -44,7 +44,7 @@ def at_work(rig):
     thread = threading.Thread(target=work)
     thread.start()
     ready.wait(10)
-    rig.runtime.tracker.acquire(Handle("file", "due"), sys._getframe())
+    rig.runtime.tracker.acquire(NamedHandle("file", "due"), sys._getframe())
 
     def ended():
         done.set()

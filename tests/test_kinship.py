@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from crawlo_otel_leaks.kinship import Kinship
-from crawlo_otel_leaks.model import Handle, Scope
+from crawlo_otel_leaks.model import NamedHandle, Scope
 from crawlo_otel_leaks.owner import current_scope
 
 
-class Holder(Handle):
+class Holder(NamedHandle):
     """A connection, say: it stands for one descriptor."""
 
     __slots__ = ("number",)

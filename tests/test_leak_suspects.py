@@ -13,7 +13,7 @@ from garbage import collect
 from leak_steps import cancelled, pending, types
 
 from crawlo_otel_leaks import LeakDetector, scope, semconv
-from crawlo_otel_leaks.model import Handle
+from crawlo_otel_leaks.model import NamedHandle
 
 pytest_plugins = ["leaky_work"]
 
@@ -235,7 +235,7 @@ def test_of_a_crowd_of_tasks_the_one_that_asks_is_not_counted(all_watched, detec
 
 
 def test_what_another_handle_answers_for_is_none(all_watched, detector, path):
-    class Holder(Handle):
+    class Holder(NamedHandle):
         """A connection, say, above a file."""
 
         numbers = ()

@@ -13,7 +13,7 @@ from conftest import GRACE, Rig
 
 from crawlo_otel_leaks import endpoint, live, process
 from crawlo_otel_leaks.endpoint import WATCHERS, Endpoint
-from crawlo_otel_leaks.model import Handle, Scope
+from crawlo_otel_leaks.model import NamedHandle, Scope
 from crawlo_otel_leaks.owner import current_scope
 from crawlo_otel_leaks.settings import Settings
 from crawlo_otel_leaks.vitals import INTERVAL
@@ -56,12 +56,12 @@ def tables(watcher):
     return [json.loads(line) for line in told.splitlines()]
 
 
-class Part(Handle):
+class Part(NamedHandle):
     __slots__ = ("part_of",)
     elementary = True
 
 
-def take(rig, name="a", kind="file", scope=None, make=Handle):
+def take(rig, name="a", kind="file", scope=None, make=NamedHandle):
     token = current_scope.set(scope)
     handle = rig.runtime.tracker.acquire(make(kind, name), sys._getframe())
     current_scope.reset(token)

@@ -11,14 +11,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span
 
 from crawlo_otel_leaks import owner
-from crawlo_otel_leaks.model import Handle, Scope
+from crawlo_otel_leaks.model import Handle, NamedHandle, Scope
 from crawlo_otel_leaks.owner import current_scope
 
 SAMPLED_NOT = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(0))
 
 
 def take(rig, kind="file"):
-    return rig.runtime.tracker.acquire(Handle(kind, "thing"), sys._getframe())
+    return rig.runtime.tracker.acquire(NamedHandle(kind, "thing"), sys._getframe())
 
 
 def over(handle):

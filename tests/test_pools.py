@@ -340,8 +340,8 @@ def test_notes_are_an_attribute_where_exceptions_take_none(monkeypatch, caplog):
 
 
 def test_a_handle_without_connection_says_nothing(rig, watch):
-    handle = ConnectionHandle("db.connection", "p")
-    handle.connection, handle.pool = None, SimpleNamespace(watch=watch)
+    handle = ConnectionHandle("db.connection")
+    handle.connection, handle.pool = None, SimpleNamespace(watch=watch, name="p")
     assert rig.runtime.tracker.acquire(handle, sys._getframe()) is handle
     assert handle.referent() is None
     assert not handle.busy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -27,7 +28,7 @@ def in_c():
 def handle(request, monkeypatch):
     monkeypatch.setenv(VARIABLE, "0")
     base = in_c() if request.param == "C" else chosen()
-    return type("Own", (base,), {"__slots__": ("kind",)})()
+    return type("Own", (base,), {"__slots__": ("name",)})()
 
 
 def test_times_are_numbers_and_not_there_before_they_came(handle):
@@ -47,6 +48,27 @@ def test_marks_are_set_each_by_itself(handle):
     assert (handle.process, handle.shared) == (True, False)
     handle.shared = True
     assert (handle.process, handle.shared) == (True, True)
+
+
+def test_its_kind_is_what_it_was_told(handle):
+    with pytest.raises(AttributeError, match="kind"):
+        _ = handle.kind
+    for kind in ("socket", "a socket"[2:], "own"):
+        handle.kind = kind
+        assert handle.kind == kind
+
+
+def test_kinds_are_few_strings_in_c():
+    handle = in_c()()
+    for kind in (1, None):
+        with pytest.raises(TypeError, match="string"):
+            handle.kind = kind
+    with pytest.raises(TypeError, match="string"):
+        del handle.kind
+    setting = "for number in range(300):\n handle.kind = f'kind {number}'"
+    code = f"from {tenure.MODULE} import Tenure\nhandle = Tenure()\n{setting}"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "'kind 255' found, of 255 kinds at most" in ended.stderr
 
 
 def test_what_is_no_time_and_no_mark_is_refused_in_c():

@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks.instrumentation import _descriptors
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class LoopHandle(Handle):
+class LoopHandle(NamedHandle):
     """A handle for one of aiohttp's objects, which all belong to a loop."""
 
     __slots__ = ("loop", "ref")

@@ -23,6 +23,12 @@ class ConnectionHandle(Handle):
     pool: Pool
 
     @property
+    def name(self) -> str:  # type: ignore[override]  # nobody gives it another
+        """What its pool is called; nothing while it is in none yet."""
+        pool = getattr(self, "pool", None)
+        return pool.name if pool else ""
+
+    @property
     def watch(self) -> PoolBook:
         """Who records its pool."""
         return self.pool.watch  # type: ignore[no-any-return]  # a layer above the pool

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,40 +28,49 @@ def gone() -> None:
     """Stand for the reference to a file that is watched no more."""
 
 
-class FileHandle(Handle):
+class FileHandle(NamedHandle):
     """A buffered or text file, seen through its raw FileIO.
 
     The C classes above call `raw.close` and, when whatever the user holds is dropped open, first
-    `raw._dealloc_warn`: both are set on the raw instance. The handle holds the raw, never the
-    user's object, so that the file still dies by reference count, and in cycles (where it is now
-    always the outermost layer that is finalized first: pending writes, which the collector loses
-    when it happens upon the raw first, are written).
+    `raw._dealloc_warn`: both are set on the raw instance. The handle holds the raw, and the buffer
+    below text, never the user's object, so that the file still dies by reference count, and in
+    cycles (where it is now always the outermost layer that is finalized first: pending writes,
+    which the collector loses when it happens upon the raw first, are written).
     """
 
-    __slots__ = ("abandoned", "buffer", "part_of", "raw", "ref", "tracker")
+    __slots__ = ("buffer", "part_of", "raw", "ref")
     elementary = True
     tracker: Tracker
+    """Of the class that `of` makes: it weighs nothing in each."""
     raw: FileIO | None
+    buffer: Any
+    """What text is above of; None of another file, and once it is let go."""
     ref: Callable[[], Any]
-    buffer: Callable[[], Any]
+    """The user's file, while it lives: one reference to each, which weighs more than all else."""
 
-    def attach(self, tracker: Tracker, file: Any, buffer: Any, raw: FileIO) -> None:
+    @classmethod
+    def of(cls, tracker: Tracker) -> type[FileHandle]:
+        """Return the class of a tracker's files."""
+        return type(cls.__name__, (cls,), {"__slots__": (), "tracker": tracker})
+
+    def attach(self, file: Any, buffer: Any, raw: FileIO) -> None:
         """Listen to the raw file below the user's `file`, which is `buffer` itself or text above it."""
-        self.tracker = tracker
-        self.abandoned = False
         self.raw = raw
-        self.buffer = below = BufferRef(buffer, _outlive)
-        below.handle = self
-        self.ref = self.buffer if file is buffer else weakref.ref(file)
+        self.buffer = None if file is buffer else buffer
+        self._refer_to(file)
         raw.close = self.close  # type: ignore[method-assign]
         raw._dealloc_warn = self  # type: ignore[attr-defined]  # noqa: SLF001  (see above, and `__call__`)
+
+    def _refer_to(self, file: Any) -> None:
+        self.ref = ref = FileRef(file, _outlive)
+        ref.handle = self
 
     def close(self) -> None:
         """Stand in for `raw.close`: an explicit close, or the second step of a drop."""
         raw = self.raw
         try:
-            if self.let_go() and not self.abandoned:
-                self.tracker.release(self)
+            if self.let_go():
+                self.tracker.release(self)  # which was told already what became of one that was dropped
         finally:
             self.raw = None
             if raw is not None:
@@ -74,19 +83,25 @@ class FileHandle(Handle):
         A property, because CPython looks it up and then calls what it got: no frame of ours is on
         the stack when the warning is issued, or raised, and so it tells the line it always told.
         """
-        self.abandoned = True
         self.tracker.abandon(self)
         return _dealloc_warn.__get__(self.raw)  # type: ignore[no-any-return]
 
     def _outlived(self, _: object) -> None:
-        """Give a detached raw to its user; the collector, though, tells of the buffer before it closes the raw."""
+        """Settle what is left of a file that is gone; the collector, though, tells of one before it closes it."""
         if _collecting:
             _outlived.append(self)
         else:
-            self.hand_over()
+            self.settle()
 
-    def hand_over(self) -> None:
-        """Stop watching a raw that has no buffer any more: it is the user's own, and dies by reference count."""
+    def settle(self) -> None:
+        """Watch the buffer that text was detached from; a raw that has no buffer is the user's own again."""
+        buffer, self.buffer = self.buffer, None
+        if self.raw is not None and getattr(buffer, "raw", None) is self.raw:
+            self._refer_to(buffer)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
         if self.let_go():
             self.tracker.forget(self)
         self.raw = None
@@ -98,8 +113,8 @@ class FileHandle(Handle):
         """
         if self.raw is None:
             return False
-        self.ref = self.buffer = gone
-        attributes = self.raw.__dict__
+        attributes, _buffer = self.raw.__dict__, self.buffer  # kept to the end: it may be the last reference
+        self.ref, self.buffer = gone, None
         self.name = attributes.get("name", "")
         attributes.pop("_dealloc_warn", None)
         return attributes.pop("close", None) is not None
@@ -119,28 +134,28 @@ class FileHandle(Handle):
 
     def progress(self) -> Progress:
         """Tell use by the descriptor's position and by what the text layer has pending."""
-        raw, buffer = self.raw, self.buffer()
-        if raw is None or buffer is None:
+        raw, buffer, file = self.raw, self.buffer, self.ref()
+        if raw is None or file is None:
             return _INVISIBLE
-        if buffer.raw is not raw:  # detached, and kept beside it
-            self.hand_over()
+        below = getattr(file, "raw" if buffer is None else "buffer", None)
+        if below is not (raw if buffer is None else buffer) or (buffer is not None and buffer.raw is not raw):
+            self.settle()  # detached, and kept beside it
             return _INVISIBLE
-        file = self.ref()
-        return _progress(raw, buffer if file is None else file)
+        return _progress(raw, file)
 
 
-class BufferRef(weakref.ref[Any]):
-    """A reference to a file's buffer that knows its handle, which is lighter than a bound method for each."""
+class FileRef(weakref.ref[Any]):
+    """A reference to a file that knows its handle, which is lighter than a bound method for each."""
 
     __slots__ = ("handle",)
     handle: FileHandle
 
 
-def _outlive(below: BufferRef) -> None:
-    below.handle._outlived(below)  # noqa: SLF001  (of this very file)
+def _outlive(ref: FileRef) -> None:
+    ref.handle._outlived(ref)  # noqa: SLF001  (of this very file)
 
 
-class UnbufferedHandle(Handle):
+class UnbufferedHandle(NamedHandle):
     """An unbuffered file."""
 
     __slots__ = ("part_of", "ref", "tracker")
@@ -189,10 +204,10 @@ def note_collection(phase: str, _: object) -> None:
     (_collecting.add if phase == "start" else _collecting.discard)("gc")
 
 
-def hand_over_outlived() -> None:
+def settle_outlived() -> None:
     """Settle what `FileHandle` could not tell apart while the collector was at work."""
     while _outlived:
-        _outlived.popleft().hand_over()
+        _outlived.popleft().settle()
 
 
 class TrackedFileIO(FileIO):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlo_otel_leaks import semconv, sites
 from crawlo_otel_leaks.instrumentation import _descriptors
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 
 if TYPE_CHECKING:
     import weakref
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Keywords = dict[str, Any]
 
 
-class SessionHandle(Handle):
+class SessionHandle(NamedHandle):
     """A session that is not closed; what differs between libraries is in the methods that subclasses override."""
 
     __slots__ = ("ref", "requests")

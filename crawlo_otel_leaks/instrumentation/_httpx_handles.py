@@ -26,8 +26,10 @@ class SlotHandle(ConnectionHandle):
     What is referred to is the pool's own note of the request, which stays in the pool for as long.
     """
 
-    __slots__ = ("_loop", "home", "lost", "stream")
+    __slots__ = ("_loop", "home", "lost", "name", "stream")
     watch: Slots
+    name: str
+    """The origin that it asks: its pool's connections go to many."""
     _loop: weakref.ref[Any] | None
     lost: weakref.ref[Any] | None
     """The connection, where the request was cut off and left it to nobody; ..."""
@@ -36,8 +38,9 @@ class SlotHandle(ConnectionHandle):
     stream: weakref.ref[Any] | None
     """The response's stream, once there is one."""
 
-    def __init__(self, kind: str, name: str = "") -> None:
-        super().__init__(kind, name)
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.name = ""
         self._loop = self.home = self.lost = self.stream = None
 
     def bind(self) -> None:

@@ -188,8 +188,8 @@ class Slots(PoolWatch):
         super().enter(pool, connection, handle)
         url = connection.request.url
         scheme, host = url.scheme.decode("ascii"), url.host.decode("ascii")
-        handle.name = f"{scheme}://{host}:{url.port or _PORTS.get(scheme, '')}"
         if isinstance(handle, SlotHandle):
+            handle.name = f"{scheme}://{host}:{url.port or _PORTS.get(scheme, '')}"
             handle.bind()
 
     def look_for(self, handle: SlotHandle) -> None:

@@ -166,7 +166,7 @@ class PoolBook(PoolFacts):
 
     def enter(self, pool: Pool, connection: Any, handle: ConnectionHandle) -> None:
         """Hold a connection that somebody got, by the handle that was located when it was asked for."""
-        handle.name, handle.pool = pool.name, pool
+        handle.pool = pool
         key = id(connection)
         ref = self._refs.get(key)
         if ref is None or ref() is not connection:

@@ -30,8 +30,8 @@ class PooledHandle(ConnectionHandle):
 
     __slots__ = ("uses",)
 
-    def __init__(self, kind: str, name: str = "") -> None:
-        super().__init__(kind, name)
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
         self.uses = 0
 
 
@@ -40,8 +40,8 @@ class OpenedHandle(OpenHandle):
 
     __slots__ = ("uses",)
 
-    def __init__(self, kind: str, name: str = "") -> None:
-        super().__init__(kind, name)
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
         self.uses = 0
 
 

@@ -39,8 +39,8 @@ class RedisHandle(ConnectionHandle):
 
     __slots__ = ("inside", "last", "orphaned", "uses")
 
-    def __init__(self, kind: str, name: str = "") -> None:
-        super().__init__(kind, name)
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
         self.uses = 0
         self.inside = 0
         self.last: object = None

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 from crawlo_otel_leaks.sites import package
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ MACHINERY: Final = frozenset(
 H = TypeVar("H", bound="RunnerHandle")
 
 
-class RunnerHandle(Handle):
+class RunnerHandle(NamedHandle):
     """A thread or task that has started and not ended."""
 
     __slots__ = ("ref", "runners")

@@ -9,7 +9,7 @@ from crawlo_otel_leaks.instrumentation import _socket_names as names
 from crawlo_otel_leaks.instrumentation._makers import Maker
 from crawlo_otel_leaks.instrumentation._references import NONE
 from crawlo_otel_leaks.instrumentation._runners import CROWD
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 
 if TYPE_CHECKING:
     import weakref
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crawlo_otel_leaks.stock import Ref
 
 
-class SocketHandle(Handle):
+class SocketHandle(NamedHandle):
     """A socket that is open. A connection may be kept for long by design, and one from a line is presumed shared."""
 
     __slots__ = (

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from crawlo_otel_leaks import blame
 from crawlo_otel_leaks.instrumentation._makers import Maker, origin
 from crawlo_otel_leaks.instrumentation._runners import CROWD
-from crawlo_otel_leaks.model import Handle, Progress
+from crawlo_otel_leaks.model import NamedHandle, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from crawlo_otel_leaks.model import Site
+    from crawlo_otel_leaks.model import Handle, Site
     from crawlo_otel_leaks.stock import Ref
     from crawlo_otel_leaks.tracker import Tracker
 
 T = TypeVar("T", bound="ThingHandle")
 
 
-class ThingHandle(Handle):
+class ThingHandle(NamedHandle):
     """One that is open; it may be kept for long by design, and one from a line is presumed shared."""
 
     __slots__ = ("cut_off", "kept", "made_by", "ref", "things")

@@ -50,7 +50,8 @@ class AiosqliteWatch(ConnectWatch):
 
     def __init__(self, running: Runtime) -> None:
         super().__init__(running)
-        self._asked: weakref.WeakKeyDictionary[Any, ThreadedHandle] = weakref.WeakKeyDictionary()
+        self._asked: weakref.WeakKeyDictionary[Any, tuple[str, ThreadedHandle]] = weakref.WeakKeyDictionary()
+        """Handles, and the names of the databases that they are to be connections to."""
 
     def target(self, args: Arguments, kwargs: Keywords) -> str:
         """Return the database's name."""
@@ -105,16 +106,16 @@ class AiosqliteWatch(ConnectWatch):
     # -- bookkeeping --------------------------------------------------------------------------------------
 
     def _ask(self, connection: Any, args: Arguments, kwargs: Keywords, frame: FrameType) -> None:
-        handle = ThreadedHandle(self.kind, self.target(args, kwargs))
+        handle = ThreadedHandle(self.kind)
         if not kept_by_another(frame) and self.tracker.locate(handle, frame) is not None:
-            self._asked[connection] = handle
+            self._asked[connection] = self.target(args, kwargs), handle
 
     def _open(self, connection: Any) -> None:
-        handle = self._asked.pop(connection, None)
+        target, handle = self._asked.pop(connection, ("", None))
         if handle is not None:
             handle.uses = handle.running = 0
             handle.use()
-            self.enter(self.pools.server(self.kind, handle.name, frozenset()), connection, handle)
+            self.enter(self.pools.server(self.kind, target, frozenset()), connection, handle)
 
     def _use(self, handle: ThreadedHandle) -> None:
         handle.use()

@@ -45,8 +45,8 @@ class _Pooled(PooledHandle):
 
     __slots__ = ("waits",)
 
-    def __init__(self, kind: str, name: str = "") -> None:
-        super().__init__(kind, name)
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
         self.waits = False
 
     def referent(self) -> object | None:

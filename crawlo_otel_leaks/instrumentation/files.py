@@ -17,8 +17,8 @@ from crawlo_otel_leaks.instrumentation._file_handles import (
     TrackedFileIO,
     UnbufferedHandle,
     gone,
-    hand_over_outlived,
     note_collection,
+    settle_outlived,
 )
 from crawlo_otel_leaks.instrumentation._wrapping import Instrumentor, Point
 
@@ -37,7 +37,7 @@ _SOUND_MODES = [sorted("b" + letter) for letter in "rwax"]
 
 
 def _opener(tracker: Tracker) -> Callable[..., Any]:
-    acquire, text, fileio = tracker.acquire, io.TextIOWrapper, FileIO
+    acquire, text, fileio, handle_type = tracker.acquire, io.TextIOWrapper, FileIO, FileHandle.of(tracker)
 
     def tracked_open(wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
@@ -54,9 +54,9 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
             buffer = file.buffer if type(file) is text else file
             raw = buffer.raw
             if type(raw) is fileio and raw.closefd:
-                handle = FileHandle(semconv.FILE)
+                handle = handle_type(semconv.FILE)
                 if acquire(handle, _getframe().f_back) is not None:
-                    handle.attach(tracker, file, buffer, raw)
+                    handle.attach(file, buffer, raw)
         except Exception as error:  # noqa: BLE001  (the host has its file; that we cannot watch it is our failure)
             tracker.fail("open", error)
         return file
@@ -67,14 +67,17 @@ def _opener(tracker: Tracker) -> Callable[..., Any]:
 def _opener_in_c(tracker: Tracker, accelerator: Accelerator) -> Callable[..., Any]:
     """Return what makes the same of it in C: an `open` without a frame of ours below it."""
     long_way = _opener(tracker)
+    handle_type = FileHandle.of(tracker)
     files = accelerator.files(
-        template=FileHandle(semconv.FILE),
+        template=handle_type(semconv.FILE),
         text=io.TextIOWrapper,
         buffers=(io.BufferedReader, io.BufferedWriter, io.BufferedRandom),
         fileio=FileIO,
         close=FileIO.close,
+        warn=FileIO._dealloc_warn,  # type: ignore[attr-defined]  # noqa: SLF001  (what CPython itself calls)
         gone=gone,
     )
+    handle_type.__call__ = files  # type: ignore[method-assign]
 
     def stand_for(original: Any, live: list[bool]) -> Any:
         return accelerator.stand(
@@ -179,7 +182,7 @@ class FilesInstrumentor(Instrumentor):
         """Return the table."""
         tracker = running.tracker
         running.finders.append(_find)
-        tracker.chores.append(hand_over_outlived)
+        tracker.chores.append(settle_outlived)
         gc.callbacks.append(note_collection)
         for library in async_files.LIBRARIES:
             tracker.sites.hide(library)
@@ -197,4 +200,4 @@ class FilesInstrumentor(Instrumentor):
         super()._uninstrument(**kwargs)
         if note_collection in gc.callbacks:
             gc.callbacks.remove(note_collection)
-            hand_over_outlived()
+            settle_outlived()

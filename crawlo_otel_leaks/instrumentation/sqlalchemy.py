@@ -224,7 +224,7 @@ class EngineWatch(PoolWatch):
             return
         if known is not None:  # whose end nothing told
             self._end(known)
-        handle.name, handle.pool = pool.name, pool
+        handle.pool = pool
         # No callback: the library's own takes the connection back, and its events tell of that.
         handle.connection = weakref.ref(connection)
         self.tracker.hold(handle)
