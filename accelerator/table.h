@@ -16,18 +16,25 @@ typedef struct {
     PyObject **values;   /* owned */
     Py_ssize_t first, end, size, count; /* the first one's place, that behind the last; room; how many there are */
     uint32_t *index;     /* places, and one more; 0: free. NULL while there is room for few */
-    size_t mask;
+    size_t homes;        /* how many there are in the index: half as many again as there is room for */
 } Table;
 
 static inline size_t home_of(const Table *self, void *key) {
-    size_t hash = ((size_t)key >> 4) * (size_t)0x9E3779B97F4A7C15u;
-    return (hash >> 20) & self->mask;
+    uint64_t hash = (uint64_t)((size_t)key >> 4) * 0x9E3779B97F4A7C15u;
+    return (size_t)(((hash >> 32) * self->homes) >> 32); /* that share of them: they need be no power of two */
+}
+
+static inline size_t next_to(const Table *self, size_t home) { return home + 1 == self->homes ? 0 : home + 1; }
+
+/* How many homes lie from one to another. */
+static inline size_t far_from(const Table *self, size_t one, size_t other) {
+    return other >= one ? other - one : other + self->homes - one;
 }
 
 /* Where a key's place is told in the index, or would be. */
 static inline size_t told_at(const Table *self, void *key) {
     size_t at = home_of(self, key);
-    while (self->index[at] && self->keys[self->index[at] - 1] != key) at = (at + 1) & self->mask;
+    while (self->index[at] && self->keys[self->index[at] - 1] != key) at = next_to(self, at);
     return at;
 }
 
@@ -46,10 +53,10 @@ static inline PyObject *table_get(const Table *self, void *key) {
 }
 
 static void index_all(Table *self) {
-    memset(self->index, 0, (self->mask + 1) * sizeof(uint32_t));
+    memset(self->index, 0, self->homes * sizeof(uint32_t));
     for (Py_ssize_t at = 0; at < self->end; at++) {
         size_t to = home_of(self, self->keys[at]);
-        while (self->index[to]) to = (to + 1) & self->mask;
+        while (self->index[to]) to = next_to(self, to);
         self->index[to] = (uint32_t)at + 1;
     }
 }
@@ -71,11 +78,10 @@ static void move_to(Table *self, void **keys, PyObject **values) {
 
 /* Have room for so many, with no gaps between; -1, and all as it was, where memory is out. */
 static int resize(Table *self, Py_ssize_t size) {
-    size_t places = 16;
-    while (places < 2 * (size_t)size) places *= 2;
+    size_t homes = (size_t)size + (size_t)size / 2;
     void **keys = PyMem_Malloc(size * sizeof(void *));
     PyObject **values = PyMem_Malloc(size * sizeof(PyObject *));
-    uint32_t *index = size > FEW ? PyMem_Malloc(places * sizeof(uint32_t)) : NULL;
+    uint32_t *index = size > FEW ? PyMem_Malloc(homes * sizeof(uint32_t)) : NULL;
     if (keys == NULL || values == NULL || (index == NULL && size > FEW) || size >= INT32_MAX) {
         PyMem_Free(values);
         PyMem_Free(keys);
@@ -85,7 +91,7 @@ static int resize(Table *self, Py_ssize_t size) {
     move_to(self, keys, values);
     PyMem_Free(self->index);
     self->index = index;
-    self->mask = places - 1;
+    self->homes = homes;
     self->size = size;
     if (index != NULL) index_all(self);
     return 0;
@@ -113,9 +119,9 @@ static inline int table_put(Table *self, void *key, PyObject *value) {
 
 /* Close the gap that a free place in the index makes for those that were put behind it. */
 static void close_gap(Table *self, size_t gap) {
-    for (size_t at = (gap + 1) & self->mask; self->index[at]; at = (at + 1) & self->mask) {
+    for (size_t at = next_to(self, gap); self->index[at]; at = next_to(self, at)) {
         size_t home = home_of(self, self->keys[self->index[at] - 1]);
-        if (((at - home) & self->mask) < ((at - gap) & self->mask)) continue;
+        if (far_from(self, home, at) < far_from(self, gap, at)) continue;
         self->index[gap] = self->index[at];
         gap = at;
     }

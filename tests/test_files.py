@@ -143,6 +143,47 @@ def test_a_file_that_its_owner_detaches_while_the_collector_takes_both_is_no_lea
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_buffer_that_its_owner_detaches_while_the_collector_takes_the_text_is_watched_on(rig, path):
+    buffers = []
+
+    class Owner:
+        def __init__(self):
+            self.itself, self.file = self, path.open()
+
+        def __del__(self):
+            buffers.append(self.file.detach())
+
+    Owner()
+    collect()
+    assert reasons(rig) == []
+    assert [handle.referent() for handle in rig.held] == buffers
+    buffers.clear()
+    assert reasons(rig) == ["abandoned"]
+    assert rig.held == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_of_text_that_is_kept_detached_the_buffer_goes_with_the_next_look(rig, path):
+    text = path.open()
+    number, buffer = text.fileno(), text.detach()
+    (handle,) = rig.held
+    handle.progress()
+    assert handle.referent() is buffer
+    del buffer
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    other = path.open()
+    number = other.fileno()
+    other.detach()
+    (handle,) = rig.held
+    os.fstat(number)
+    handle.progress()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    assert rig.held == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_wrapper_of_the_users_own_is_abandoned_with_what_is_below(rig, path):
     drop(lambda: io.TextIOWrapper(path.open("rb"), encoding="utf-8"))
     drop(lambda: io.BufferedReader(path.open("rb", buffering=0)))
