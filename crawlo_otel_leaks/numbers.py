@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crawlo_otel_leaks import semconv
+from crawlo_otel_leaks.tenure import BEGUN
 
 if TYPE_CHECKING:
     from crawlo_otel_leaks.detector import Detector
     from crawlo_otel_leaks.tracker import Tracker
 
-HANDLE_BYTES = 650
-"""Estimate of one live handle in bytes, with its references, its watch and its dict entries: docs/overhead.md."""
-SITE_BYTES = 512
+HANDLE_BYTES: Final = 300 if BEGUN else 620
+"""Estimate of one live handle in bytes, with its references, its watch and its entries; less in C: docs/overhead.md."""
+SITE_BYTES: Final = 512
 """Estimate of one interned site in bytes."""
 
 
