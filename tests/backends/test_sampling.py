@@ -161,3 +161,17 @@ def test_two_gateways_share_the_traces_and_each_gets_whole_ones(line, running):
         for exposed in (stack.fetch_text(f"http://{one.prometheus}/metrics") for one in (line.gateway, second))
     ]
     assert counts == [1, 1]
+
+
+def test_the_leak_spans_of_one_line_are_counted_over_all_batches(line):
+    source = made_up.resource(1, "counted")
+
+    def counted():
+        exposed = stack.fetch_text(f"http://{line.gateway.prometheus}/metrics").splitlines()
+        told = [one for one in exposed if one.startswith("crawlo_leak_spans_total") and 'job="counted"' in one]
+        return [float(one.rsplit(" ", 1)[1]) for one in told]
+
+    with made_up.Sender(line.gateway.grpc) as sender:
+        for count in (1, 2, 3):
+            sender.traces(made_up.traces(source, [made_up.leak(os.urandom(16), os.urandom(8)) for _ in range(count)]))
+    stack.wait(lambda: counted() == [6.0], 20, "six leak spans")
