@@ -137,10 +137,12 @@ static PyObject *closed(Files *self, PyObject *handle, PyObject *raw) {
 /* As FileHandle.__call__, and what CPython does then. */
 static PyObject *dropped(Files *self, PyObject *handle, PyObject *raw, PyObject *source) {
     Swift *swift = (Swift *)self->swift;
-    PyObject *told = swift != NULL && whole(swift) ? PyObject_CallMethodOneArg(swift->tracker, abandon_name, handle) : NULL;
-    if (told == NULL && swift != NULL && swift->tracker != NULL) failed(swift, "close");
+    if (swift != NULL && whole(swift)) {
+        PyObject *told = PyObject_CallMethodOneArg(swift->tracker, abandon_name, handle);
+        if (told == NULL) failed(swift, "close");
+        Py_XDECREF(told);
+    }
     PyErr_Clear();
-    Py_XDECREF(told);
     return PyObject_CallFunctionObjArgs(self->warn, raw, source, NULL);
 }
 

@@ -137,8 +137,9 @@ class FileHandle(NamedHandle):
         raw, buffer, file = self.raw, self.buffer, self.ref()
         if raw is None or file is None:
             return _INVISIBLE
-        below = getattr(file, "raw" if buffer is None else "buffer", None)
-        if below is not (raw if buffer is None else buffer) or (buffer is not None and buffer.raw is not raw):
+        whole = buffer is None or getattr(file, "buffer", None) is buffer
+        below: Any = getattr(file if buffer is None else buffer, "raw", None)
+        if not whole or below is not raw:
             self.settle()  # detached, and kept beside it
             return _INVISIBLE
         return _progress(raw, file)

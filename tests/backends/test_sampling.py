@@ -130,6 +130,13 @@ def _size(jaeger, trace_id):
     return len(trace["spans"]) if trace else 0
 
 
+def _counted(gateway, job):
+    """Return what a gateway counted of a job's leak spans, a number for each line and reason."""
+    exposed = stack.fetch_text(f"http://{gateway.prometheus}/metrics").splitlines()
+    told = [one for one in exposed if one.startswith("crawlo_leak_spans_total") and f'job="{job}"' in one]
+    return [float(one.rsplit(" ", 1)[1]) for one in told]
+
+
 def test_secrets_are_masked_on_the_way(line):
     trace_id = os.urandom(16)
     page = made_up.span(
@@ -156,22 +163,12 @@ def test_two_gateways_share_the_traces_and_each_gets_whole_ones(line, running):
         for trace_id, span_id, _ in sent:
             sender.traces(made_up.traces(source, [made_up.leak(trace_id, span_id)]))
     stack.wait(lambda: all(_size(line.jaeger, trace_id) == 3 for trace_id, _, _ in sent), 30, "whole traces")
-    counts = [
-        sum(line.startswith("crawlo_leak_spans_total") and 'job="sharded"' in line for line in exposed.splitlines())
-        for exposed in (stack.fetch_text(f"http://{one.prometheus}/metrics") for one in (line.gateway, second))
-    ]
-    assert counts == [1, 1]
+    assert [len(_counted(one, "sharded")) for one in (line.gateway, second)] == [1, 1]
 
 
 def test_the_leak_spans_of_one_line_are_counted_over_all_batches(line):
     source = made_up.resource(1, "counted")
-
-    def counted():
-        exposed = stack.fetch_text(f"http://{line.gateway.prometheus}/metrics").splitlines()
-        told = [one for one in exposed if one.startswith("crawlo_leak_spans_total") and 'job="counted"' in one]
-        return [float(one.rsplit(" ", 1)[1]) for one in told]
-
     with made_up.Sender(line.gateway.grpc) as sender:
         for count in (1, 2, 3):
             sender.traces(made_up.traces(source, [made_up.leak(os.urandom(16), os.urandom(8)) for _ in range(count)]))
-    stack.wait(lambda: counted() == [6.0], 20, "six leak spans")
+    stack.wait(lambda: _counted(line.gateway, "counted") == [6.0], 20, "six leak spans")
