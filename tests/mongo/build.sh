@@ -17,6 +17,7 @@ cp -r "$folder" "$target/source"
 chmod -R u+w "$target/source"
 # The module comes without what its release process writes there, and the program will not start without it.
 printf '%s\n' "$version" >"$target/source/build/version/version.txt"
-# The revision of this repository, which it would find above it, is not its own.
-(cd "$target/source" && go build -buildvcs=false -tags ferretdb_no_postgresql -o "$target/ferretdb" ./cmd/ferretdb)
+# The revision of this repository, which it would find above it, is not its own. Nothing here has to be fast.
+export GOFLAGS="-buildvcs=false -trimpath '-gcflags=all=-N -l -dwarf=false' '-ldflags=-s -w'"
+(cd "$target/source" && go build -tags ferretdb_no_postgresql -o "$target/ferretdb" ./cmd/ferretdb)
 printf '%s\n' "$version" >"$target/version"
