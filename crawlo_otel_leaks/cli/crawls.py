@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from crawlo_otel_leaks import runtime
+from crawlo_otel_leaks.cli.deadline import in_time
 from crawlo_otel_leaks.cli.errors import UsageError
 from crawlo_otel_leaks.cli.hanging import end_in_time
 from crawlo_otel_leaks.cli.progress import Progress
@@ -76,7 +77,7 @@ class Crawls:
         process = CrawlerProcess(settings=self._settings, spider_modules=[self._task.module])
         limit = self._left() if not self.done else max(self._left(), PATIENCE * self._longest)
         try:
-            await asyncio.wait_for(process.crawl(self._spider), limit)
+            await in_time(process.crawl(self._spider), limit)
         except (KeyboardInterrupt, asyncio.CancelledError):
             self.interrupted = True
         except Exception as error:  # noqa: BLE001  (a run that fails is a run; what it leaks is told)
