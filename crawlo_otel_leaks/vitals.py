@@ -96,6 +96,8 @@ class Vitals:
         self._tracker = tracker
         self._own = own
         self._descriptors = descriptors or process.descriptors
+        self.pause: Callable[[float], object] = time.sleep
+        """What lets seconds pass in the midst of a look."""
         self._interval = INTERVAL
         self.begin()
 
@@ -162,7 +164,7 @@ class Vitals:
         strangers = self._unexplained(held, explained)
         if not strangers:
             return strangers
-        time.sleep(MOMENT)  # whoever has it open gets on; this is the detector's thread
+        self.pause(MOMENT)  # whoever has it open gets on; this is the detector's thread
         again = self._descriptors() or {}
         return {number for number in strangers if _same(again.get(number), held[number])} - self._explained()
 

@@ -155,7 +155,7 @@ def test_a_leak_that_grew_stronger_leaves_its_old_reason_to_the_others(rig):
     assert len({entry.fingerprint for entry in entries}) == 1
     older, younger = (rig.clock.now - handle.acquired_at for handle in rig.held)
     assert entries[0].held_s == pytest.approx(older, abs=0.002)
-    assert entries[1].held_s <= younger, "what moved on is no longer the longest here"
+    assert entries[1].held_s <= younger + 0.002, "what moved on is no longer the longest here"
     for thing in things:
         release(thing)
 

@@ -131,6 +131,17 @@ def test_what_is_opened_while_we_list_is_explained_too(rig, instrumented, path):
     opened.pop().close()
 
 
+def test_what_is_open_for_a_moment_alone_needs_no_explanation(rig):
+    """A module that is being imported has its file open so."""
+    paused, opened = [], [*os.pipe()]
+    rig.runtime.vitals.pause = lambda seconds: (paused.append(seconds), os.close(opened.pop()))
+    assert unattributed(rig) == 1
+    assert paused == [vitals.MOMENT]
+    os.close(opened.pop())
+    assert unattributed(rig) == 0
+    assert paused == [vitals.MOMENT], "nobody waits where all is explained"
+
+
 def test_what_is_closed_while_we_list_was_explained_before(rig, instrumented, path):
     file = path.open()
 
