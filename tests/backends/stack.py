@@ -62,7 +62,7 @@ def fetch(url: str, **query: str) -> Any:
     """The decoded JSON at an address; None while nobody answers."""
     full = f"{url}?{urllib.parse.urlencode(query)}" if query else url
     try:
-        with urllib.request.urlopen(full, timeout=10) as answer:
+        with urllib.request.urlopen(full, timeout=60) as answer:  # ten thousand traces are told in one piece
             return json.load(answer)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None

@@ -107,8 +107,9 @@ def test_every_event_arrives(survived):
 
 def test_of_the_other_spans_only_those_are_lost_that_waited_in_the_samplers_memory(survived):
     sent, _, jaeger = survived
-    stack.wait(lambda: len(_spans(jaeger, "GET /catalogue/{page}")) >= 0.6 * len(sent.pages), 60, "the pages")
-    time.sleep(6)
-    lost = sent.pages - _spans(jaeger, "GET /catalogue/{page}")
     waiting = 10 * 4  # requests a second x decision_wait
-    assert len(lost) <= waiting * 2
+
+    def most_arrived() -> bool:
+        return len(sent.pages - _spans(jaeger, "GET /catalogue/{page}")) <= waiting * 2
+
+    stack.wait(most_arrived, 90, "but for those, every page")
