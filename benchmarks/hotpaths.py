@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from dummypool import HotPool, Pool, PoolInstrumentor
 from dummyslot import Client
 from hotparts import PARTS, acquired
-from hotpath import HotPath, measure, repeat, repeat_on_loop
+from hotpath import HotPath, count_from_here, measure, repeat, repeat_on_loop
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -127,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", choices=[*PATHS, *ACCELERATED])
     parser.add_argument("--level", default="sampled", choices=["sampled", "full"])
+    parser.add_argument("--counted", action="store_true", help="this runs under callgrind, which does not count yet")
     arguments = parser.parse_args()
     trace.set_tracer_provider(TracerProvider())
     name = arguments.path.removesuffix(SUFFIX)
@@ -136,6 +137,8 @@ def main() -> None:
     assert (running.tracker.accelerator is not None) is settings.accelerator, "the accelerator is not installed"
     with trace.get_tracer("hot paths").start_as_current_span("hot paths"):
         path = PATHS[name](running.tracker)
+        if arguments.counted:
+            count_from_here()
         gc.freeze()
         measure(path.plain)
         if path.instrumentor is not None:

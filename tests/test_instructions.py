@@ -25,7 +25,31 @@ def instructions(monkeypatch):
 
 def test_a_path_that_grew_by_more_than_the_margin_is_told(instructions):
     measured = {POOL: instructions.Count(1000, 12_200)}
-    assert instructions.grown(measured, {POOL: 10_000}, 0.10) == [f"{POOL}: 11200 instructions, 10000 in the baseline"]
+    assert instructions.grown(measured, {POOL: 10_000}, 0.10) == [POOL]
+
+
+@pytest.fixture
+def baseline(instructions, monkeypatch, tmp_path):
+    """The pool path took 10 000 of its own, in the same environment."""
+    monkeypatch.setattr(instructions, "baseline_path", lambda: tmp_path / "3.13.json")
+    monkeypatch.setattr(instructions, "identity", lambda: {"python": "3.13.0"})
+    (tmp_path / "3.13.json").write_text(json.dumps({"made with": {"python": "3.13.0"}, "own": {POOL: 10_000}}))
+
+
+@pytest.mark.parametrize(("more", "code"), [((13_000, 12_200), 1), ((13_000, 11_900), 0)])
+@pytest.mark.usefixtures("baseline")
+def test_what_seems_to_have_grown_is_counted_again_and_the_least_is_judged(instructions, capsys, more, code):
+    left = [instructions.Count(1000, count) for count in more]
+    measured = {POOL: instructions.Count(1000, 12_500)}
+    assert instructions.compare(measured, lambda _: left.pop()) == code
+    assert left == []
+    told = f"GROWN by more than 10%: {POOL}: 11200 instructions, 10000 in the baseline\n"
+    assert capsys.readouterr().err == (told if code else "")
+
+
+@pytest.mark.usefixtures("baseline")
+def test_what_has_not_grown_is_counted_once(instructions):
+    assert instructions.compare({POOL: instructions.Count(1000, 11_000)}, None) == 0
 
 
 def test_a_path_within_the_margin_is_not(instructions):
