@@ -35,16 +35,16 @@ def fail_in_every_way(url):
             outcome(call)
             for call in (
                 lambda: session.get("http://127.0.0.1:1/"),
-                lambda: session.get(url + "/silent", timeout=0.02),
+                lambda: session.get(url + "/silent", timeout=(30, 0.02)),
                 lambda: session.get("no scheme"),
                 lambda: session.get(url, no_such=1),
                 lambda: client.get("http://127.0.0.1:1/"),
-                lambda: client.get(url + "/silent", timeout=0.02),
+                lambda: client.get(url + "/silent", timeout=httpx.Timeout(30, read=0.02)),
                 lambda: client.get(url + "/cut"),
                 lambda: client.get("no scheme"),
                 lambda: client.get(url, no_such=1),
                 lambda: manager.request("GET", "http://127.0.0.1:1/"),
-                lambda: manager.request("GET", url + "/silent", timeout=0.02),
+                lambda: manager.request("GET", url + "/silent", timeout=urllib3.Timeout(connect=30, read=0.02)),
                 lambda: manager.request("GET", url, no_such=1),
                 lambda: requests.Session(1),
                 lambda: httpx.Client(no_such=1),
@@ -64,7 +64,7 @@ def fail_in_every_way_of_asyncio(url):
         async with httpx.AsyncClient() as client:
             return [
                 await told(client.get("http://127.0.0.1:1/")),
-                await told(client.get(url + "/silent", timeout=0.02)),
+                await told(client.get(url + "/silent", timeout=httpx.Timeout(30, read=0.02))),
                 await told(client.get(url + "/cut")),
                 await told(asyncio.wait_for(client.get(url + "/silent"), 0.02)),
                 await told(client.get(url + "/small")),

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.backends
 
 OUTAGE = float(os.environ.get("OUTAGE_SECONDS", "60"))
 BEFORE = AFTER = 5.0
+ARRIVAL = 180.0
+"""Seconds in which all has to be there, on a machine that is busy with other tests too."""
 LEAKS = 10
 """Leak spans, and as many log events, in a request; between two there is a tenth of a second."""
 
@@ -97,12 +99,12 @@ def survived(running):
 def test_every_leak_span_arrives(survived):
     sent, _, jaeger = survived
     assert len(sent.spans) > 8 * LEAKS * (BEFORE + OUTAGE + AFTER) * 0.8
-    stack.wait(lambda: _spans(jaeger, "leak http.session") >= sent.spans, 90, "every leak span")
+    stack.wait(lambda: _spans(jaeger, "leak http.session") >= sent.spans, ARRIVAL, "every leak span")
 
 
 def test_every_event_arrives(survived):
     sent, gateway, _ = survived
-    stack.wait(lambda: set(_events(gateway.events)) >= sent.events, 60, "every event")
+    stack.wait(lambda: set(_events(gateway.events)) >= sent.events, ARRIVAL, "every event")
 
 
 def test_of_the_other_spans_only_those_are_lost_that_waited_in_the_samplers_memory(survived):
@@ -112,4 +114,4 @@ def test_of_the_other_spans_only_those_are_lost_that_waited_in_the_samplers_memo
     def most_arrived() -> bool:
         return len(sent.pages - _spans(jaeger, "GET /catalogue/{page}")) <= waiting * 2
 
-    stack.wait(most_arrived, 90, "but for those, every page")
+    stack.wait(most_arrived, ARRIVAL, "but for those, every page")
