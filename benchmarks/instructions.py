@@ -76,8 +76,8 @@ def run(path: str, level: str) -> list[Counter[str]]:
     """Run one path under callgrind; return the instructions by C function between each two marks."""
     with tempfile.TemporaryDirectory() as home:
         out = Path(home, "out")
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--dump-before={hotpath.MARK}"]
-        command.append(f"--callgrind-out-file={out}")
+        options = ("--instr-atstart=no", f"--dump-before={hotpath.MARK}", f"--callgrind-out-file={out}")
+        command = ["valgrind", "--tool=callgrind", *options]
         driver = [sys.executable, str(HERE / "hotpaths.py"), path, "--level", level, "--counted"]
         # An environment of its own: what lies on the stack decides where everything else lies.
         environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "HOME": home, "LC_ALL": "C.UTF-8"}

@@ -17,8 +17,8 @@ cp -r "$folder" "$target/source"
 chmod -R u+w "$target/source"
 # The module comes without what its release process writes there, and the program will not start without it.
 printf '%s\n' "$version" >"$target/source/build/version/version.txt"
-# The revision of this repository, which it would find above it, is not its own. Nor is anything made fast here, or fit
-# for a debugger, that would take a third of the time.
+# The revision of this repository, which it would find above it, is not its own. It is made neither fast nor fit for a
+# debugger, so that it compiles sooner.
 export GOFLAGS="-buildvcs=false -trimpath '-gcflags=all=-N -l -dwarf=false' '-ldflags=-s -w'"
 (cd "$target/source" && go build -tags ferretdb_no_postgresql -o "$target/ferretdb" ./cmd/ferretdb)
 printf '%s\n' "$version" >"$target/version"
