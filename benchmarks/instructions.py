@@ -34,8 +34,11 @@ WIDER: Final = 0.25
 SLACK: Final = 50
 """Instructions that a path may grow by in any case: a tenth of next to nothing is nothing."""
 
-AGAIN: Final = 2
-"""Counts more of a path that seems to have grown."""
+SHIFTS: Final = (100, 300, 700)
+"""How much lies in memory before all else, in the counts more of a path that seems to have grown."""
+DRIVER: Final = "before = [(object(), str(n), []) for n in range({shift})]; import hotpaths; hotpaths.main()"
+"""What callgrind runs. What lies before all else decides where the rest lies, and so which names meet in CPython's
+cache of attributes: own instructions of one path were seen to differ by a sixth."""
 SHOWN: Final = 25
 """C functions shown of a path."""
 UNAVAILABLE: Final = 3
@@ -72,17 +75,18 @@ def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def run(path: str, level: str) -> list[Counter[str]]:
+def run(path: str, level: str, shift: int = 0) -> list[Counter[str]]:
     """Run one path under callgrind; return the instructions by C function between each two marks."""
     with tempfile.TemporaryDirectory() as home:
         out = Path(home, "out")
         options = ("--instr-atstart=no", f"--dump-before={hotpath.MARK}", f"--callgrind-out-file={out}")
         command = ["valgrind", "--tool=callgrind", *options]
-        driver = [sys.executable, str(HERE / "hotpaths.py"), path, "--level", level, "--counted"]
+        driver = [sys.executable, "-c", DRIVER.format(shift=shift), path, "--level", level, "--counted"]
         # An environment of its own: what lies on the stack decides where everything else lies.
         environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "HOME": home, "LC_ALL": "C.UTF-8"}
         environment[PREFIX + "ACCELERATOR"] = str(int(path.endswith(hotpaths.SUFFIX)))
-        done = subprocess.run([*command, *driver], env=environment, capture_output=True, text=True, check=False)
+        called = [*command, *driver]
+        done = subprocess.run(called, env=environment, cwd=HERE, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{path}: {done.stderr}")
         return [functions(Path(f"{out}.{number}")) for number in range(2, 2 + hotpath.SEGMENTS)]
@@ -164,10 +168,10 @@ def grown(measured: dict[str, Count], before: dict[str, float], margin: float) -
     ]
 
 
-def count_again(measured: dict[str, Count], names: list[str], again: Callable[[str], Count]) -> None:
-    """Of what seems to have grown, have the least of `AGAIN` counts more: where things lie in memory is chance."""
+def count_again(measured: dict[str, Count], names: list[str], again: Callable[[str, int], Count]) -> None:
+    """Of what seems to have grown, have the least of the counts more: where things lie in memory is chance."""
     for name in names:
-        measured[name] = min([measured[name], *(again(name) for _ in range(AGAIN))], key=lambda one: one.own)
+        measured[name] = min([measured[name], *(again(name, shift) for shift in SHIFTS)], key=lambda one: one.own)
 
 
 def baseline_path() -> Path:
@@ -175,7 +179,7 @@ def baseline_path() -> Path:
     return HERE / "baselines" / f"{sys.version_info[0]}.{sys.version_info[1]}.json"
 
 
-def compare(measured: dict[str, Count], again: Callable[[str], Count]) -> int:
+def compare(measured: dict[str, Count], again: Callable[[str, int], Count]) -> int:
     """Print the comparison with the baseline; return the exit code. `again` counts a path once more."""
     path, here = baseline_path(), identity()
     if not path.exists():
@@ -229,7 +233,7 @@ def main() -> int:
     if arguments.update:
         update(measured)
         return 0
-    return compare(measured, lambda name: count(run(name, arguments.level), hotpath.LOOPS))
+    return compare(measured, lambda name, shift: count(run(name, arguments.level, shift), hotpath.LOOPS))
 
 
 if __name__ == "__main__":
