@@ -36,13 +36,13 @@ def baseline(instructions, monkeypatch, tmp_path):
     (tmp_path / "3.13.json").write_text(json.dumps({"made with": {"python": "3.13.0"}, "own": {POOL: 10_000}}))
 
 
-@pytest.mark.parametrize(("more", "code"), [((13_000, 12_200), 1), ((13_000, 11_900), 0)])
+@pytest.mark.parametrize(("more", "code"), [([13_000, 12_200, 12_300], 1), ([13_000, 11_900, 12_100], 0)])
 @pytest.mark.usefixtures("baseline")
 def test_what_seems_to_have_grown_is_counted_again_and_the_least_is_judged(instructions, capsys, more, code):
-    left = [instructions.Count(1000, count) for count in more]
+    counts = dict(zip(instructions.SHIFTS, more, strict=True))
     measured = {POOL: instructions.Count(1000, 12_500)}
-    assert instructions.compare(measured, lambda _: left.pop()) == code
-    assert left == []
+    assert instructions.compare(measured, lambda _, shift: instructions.Count(1000, counts.pop(shift))) == code
+    assert not counts
     told = f"GROWN by more than 10%: {POOL}: 11200 instructions, 10000 in the baseline\n"
     assert capsys.readouterr().err == (told if code else "")
 

@@ -22,6 +22,7 @@ class Handler(BaseHTTPRequestHandler):
     """Its pages are its methods; what waits goes on once the server's `proceed` is set."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or a body waits 40 ms for the acknowledgement of its headers
     server: Server
 
     def do_GET(self):
