@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from pathlib import Path
 
@@ -29,8 +30,11 @@ class Shop:
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
+    """Nor frozen: who keeps what is asked of the garbage collector, which forgets what is."""
     KEPT.clear()
+    gc.unfreeze()
     yield
+    gc.freeze()
     KEPT.clear()
     assert not tracemalloc.is_tracing()
 
