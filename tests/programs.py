@@ -26,10 +26,12 @@ _NAMES = [one.name for one in entry_points(group="opentelemetry_instrumentor")]
 _CONTRIB = ", ".join(name for name in _NAMES if "crawlo_leaks" not in name)
 FILES_ALONE = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ", ".join(n for n in _NAMES if n != "crawlo_leaks_files")}
 """For what comes after our files in the loader's order, it reads files that the numbers would show."""
+UNCOVERED = {"COVERAGE_PROCESS_CONFIG": ""}
+"""For programs that show nothing new of what is covered: coverage doubles their time."""
 
 
 def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -> dict[str, str]:
-    """The environment of a program; names without an OTEL prefix are settings of ours."""
+    """The environment of a program; what is neither OTEL's nor COVERAGE's is a setting of ours."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "CRAWLO_", "_CRAWLO"))}
     otel = {
         "OTEL_SERVICE_NAME": "leaky-app",
@@ -40,7 +42,8 @@ def environment(receiver: GrpcReceiver | HttpReceiver | None, **settings: str) -
     if receiver is None:
         otel.update(dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"))
     chosen = {**_QUICK, **settings}
-    named = {key if key.startswith("OTEL_") else f"CRAWLO_OTEL_LEAKS_{key}": value for key, value in chosen.items()}
+    others = ("OTEL_", "COVERAGE_")
+    named = {key if key.startswith(others) else f"CRAWLO_OTEL_LEAKS_{key}": value for key, value in chosen.items()}
     return {**clean, **otel, **named}
 
 

@@ -49,7 +49,7 @@ def _reported(where, file, function, url, timeout=programs.TIMEOUT):
     process = subprocess.Popen(
         [programs.INSTRUMENT, sys.executable, str(RUN), str(file), function, url],
         cwd=where,
-        env=programs.environment(None, REPORT="out.json", **EVERYTHING),
+        env=programs.environment(None, REPORT="out.json", **EVERYTHING, **programs.UNCOVERED),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

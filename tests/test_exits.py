@@ -160,7 +160,7 @@ drop()
 sys.exit(3)
 """
     began = time.monotonic()
-    done = programs.run(tmp_path, programs.source(body), receiver, REPORT="out.json")
+    done = programs.run(tmp_path, programs.source(body), receiver, REPORT="out.json", **programs.UNCOVERED)
     assert done.returncode == 3
     assert time.monotonic() - began < 60  # it ends; how soon is the scheduler's affair
     assert programs.told(receiver) == [DROPPED]
