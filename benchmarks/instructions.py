@@ -131,10 +131,13 @@ def count(segments: list[Counter[str]], loops: int) -> Count:
     return Count((plain_twice - plain) / loops, (tracked_twice - tracked) / loops)
 
 
-def measure(chosen: str, level: str, jobs: int) -> dict[str, list[Counter[str]]]:
-    """Run the paths that have the word in their name, each in a process of its own."""
-    every = [*hotpaths.PATHS, *(hotpaths.ACCELERATED if find_spec(MODULE) else ())]
-    names = [name for name in every if chosen in name]
+def is_judged(name: str) -> bool:
+    """Whether a path may not grow: parts are shown and not judged."""
+    return not name.startswith("part")
+
+
+def measure(names: list[str], level: str, jobs: int) -> dict[str, list[Counter[str]]]:
+    """Run the paths, each in a process of its own."""
     with ThreadPoolExecutor(jobs) as pool:
         return dict(zip(names, pool.map(lambda name: run(name, level), names), strict=True))
 
@@ -160,11 +163,11 @@ def show_functions(name: str, segments: list[Counter[str]]) -> None:
 
 
 def grown(measured: dict[str, Count], before: dict[str, float], margin: float) -> list[str]:
-    """Return what has grown by more than is accepted; parts are shown and not judged."""
+    """Return what has grown by more than is accepted."""
     return [
         name
         for name, now in measured.items()
-        if name in before and not name.startswith("part") and now.own > before[name] * (1 + margin) + SLACK
+        if name in before and is_judged(name) and now.own > before[name] * (1 + margin) + SLACK
     ]
 
 
@@ -217,6 +220,7 @@ def main() -> int:
     """Count, print, compare or write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", metavar="WORD", help="only paths that have this word in their name")
+    parser.add_argument("--judged", action="store_true", help="only paths that are judged: no parts of them")
     parser.add_argument("--update", action="store_true", help="write the baseline")
     parser.add_argument("--functions", action="store_true", help="show the C functions that the instructions are in")
     parser.add_argument("--level", default="sampled", choices=["sampled", "full"], help="how much is tracked")
@@ -225,7 +229,9 @@ def main() -> int:
     if shutil.which("valgrind") is None:
         print("valgrind is not installed: instructions are not counted", file=sys.stderr)
         return UNAVAILABLE
-    counted = measure(arguments.only, arguments.level, arguments.jobs)
+    every = [*hotpaths.PATHS, *(hotpaths.ACCELERATED if find_spec(MODULE) else ())]
+    names = [name for name in every if arguments.only in name and (is_judged(name) or not arguments.judged)]
+    counted = measure(names, arguments.level, arguments.jobs)
     measured = {name: count(segments, hotpath.LOOPS) for name, segments in counted.items()}
     if arguments.functions:
         for name, segments in counted.items():

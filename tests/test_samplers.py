@@ -110,9 +110,7 @@ UNSPANNED = """
 )
 def test_without_a_trace_the_leak_span_is_a_root_and_in_sampled_the_sampler_decides(tmp_path, sampler, choice, spans):
     with HttpReceiver() as receiver:
-        programs.run(
-            tmp_path, UNSPANNED, receiver, OTEL_TRACES_SAMPLER=sampler, LEAK_SPANS=choice, **programs.UNCOVERED
-        )
+        programs.run(tmp_path, UNSPANNED, receiver, OTEL_TRACES_SAMPLER=sampler, LEAK_SPANS=choice)
         assert len(receiver.spans("leak ")) == spans
         assert all(leak.data.parent_span_id == b"" for leak in receiver.spans("leak "))
         (event,) = receiver.events()

@@ -153,15 +153,15 @@ class Jaeger(Program):
         )
 
     def traces(self, service: str, operation: str = "", limit: int = 10000) -> list[dict[str, Any]]:
-        """Traces of a service, by the API that the UI asks."""
+        """Traces of a service, by the API that the UI asks; none is what Jaeger said, not that it kept silent."""
         query = {
             "service": service,
             "limit": str(limit),
             "lookback": "1d",
             **({"operation": operation} if operation else {}),
         }
-        found = fetch(f"http://{self.ui}/api/traces", **query)
-        return list(found["data"] or []) if found else []
+        found = wait(lambda: fetch(f"http://{self.ui}/api/traces", **query), 120, "an answer of Jaeger")
+        return list(found["data"] or [])
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         found = fetch(f"http://{self.ui}/api/traces/{trace_id}")
@@ -239,12 +239,12 @@ class Prometheus(Program):
         )
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        found = fetch(f"{self.base}/api/v1/query", query=expression)
-        return list(found["data"]["result"]) if found else []
+        found = wait(lambda: fetch(f"{self.base}/api/v1/query", query=expression), for_what="an answer of Prometheus")
+        return list(found["data"]["result"])
 
     def alerts(self) -> list[dict[str, Any]]:
-        found = fetch(f"{self.base}/api/v1/alerts")
-        return list(found["data"]["alerts"]) if found else []
+        found = wait(lambda: fetch(f"{self.base}/api/v1/alerts"), for_what="an answer of Prometheus")
+        return list(found["data"]["alerts"])
 
 
 if __name__ == "__main__":
