@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP_INSTALL ?= $(BIN)/python -m pip install --quiet
 # Tests that run side by side; 0 for one after another in one process, as a debugger needs it.
 JOBS ?= 2
 SUITE := pytest -m "not slow and not backends" -n $(JOBS) --dist worksteal
@@ -15,8 +16,8 @@ help: ## Show what can be made
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python %d.%d found, at least 3.10 expected: make PYTHON=python3.x" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[demo]" --group dev
+	$(PIP_INSTALL) --upgrade "pip>=25.1"
+	$(PIP_INSTALL) --editable ".[demo]" --group dev
 	@touch $@
 
 demo: $(VENV)/.ready ## Run a leaky program under opentelemetry-instrument; show and write its leaks

@@ -192,11 +192,11 @@ def _environment(cache: Path, python: Path, name: str, version: str) -> Path | N
     wanted = "\n".join([str(ROOT), *requirements, (ROOT / "pyproject.toml").read_text()])
     ready = home / ".ready"
     if not ready.exists() or ready.read_text() != wanted:
-        _output(python, "-m", "venv", "--clear", str(home))
-        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"--only-binary={name}")
+        _output(python, "-m", "venv", "--clear", "--without-pip", str(home))
         # The index was reachable just now and has this release: what may be missing is the wheel.
-        missing = f"No matching distribution found for {name}=={version}"
-        if _output(home / "bin" / "python", *pip, "--editable", str(ROOT), *requirements, unless=missing) is None:
+        missing = f"{name.lower()}=={version} has no "
+        uv = ("-m", "uv", "pip", "install", "--quiet", f"--python={home}", f"--only-binary={name}")
+        if _output(Path(sys.executable), *uv, "--editable", str(ROOT), *requirements, unless=missing) is None:
             return None
         ready.write_text(wanted)
     return home / "bin" / "python"
