@@ -132,6 +132,8 @@ def test_warnings_that_are_made_errors_are_told_the_same(instrumentor, path, mon
 @scenario
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_nothing_is_left_for_the_collector(rig, instrumentor, path, scenario):
+    settle()
+    before = found()  # of a loop of uvloop's that nobody closed, no collection frees anything
     instrumentor.instrument()
     scenario(path)
     settle()
@@ -140,7 +142,7 @@ def test_nothing_is_left_for_the_collector(rig, instrumentor, path, scenario):
         if scenario is not drop_in_cycle:
             scenario(path)
         rig.runtime.tick()
-        assert found() == []
+        assert found() == before
     finally:
         gc.enable()
 

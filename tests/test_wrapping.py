@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import gc
 import importlib
 import io
 import logging
@@ -63,7 +64,9 @@ def counting(rig):
 
 def names():
     """Every name that ours patch in what is imported, and what it is now."""
+    callbacks = gc.callbacks.copy()
     points = [point for kind in REAL for point in kind().points(runtime.Runtime(Settings()))]
+    gc.callbacks[:] = callbacks  # nobody uninstruments what was asked for its table alone
     found = {}
     for point in points:
         if point.module in sys.modules:
