@@ -17,10 +17,11 @@ export GOFLAGS="-buildvcs=false -modcacherw -trimpath -gcflags=all=-dwarf=false 
 have() { [ -e "$target/$1" ] && [ "$(cat "$target/$1.version" 2>/dev/null)" = "$2" ]; }
 made() { printf '%s\n' "$2" >"$target/$1.version" && printf 'built %s %s in %s s\n' "$1" "${2%%+*}" "$SECONDS"; }
 
+# What fails says so by its own `return`: in a list such as below, `set -e` counts for nothing.
 build_otelcol() {
     rm -rf "$target/ocb"
     mkdir -p "$target/ocb"
-    (cd "$target/ocb" && GOBIN=$PWD go install "go.opentelemetry.io/collector/cmd/builder@$ocb")
+    (cd "$target/ocb" && GOBIN=$PWD go install "go.opentelemetry.io/collector/cmd/builder@$ocb") || return 1
     # Compiled here: before it compiles, ocb tidies, which asks for what the components' own tests import.
     (cd "$target/ocb" && sed "s|^dist:|dist:\n  output_path: $PWD/out|" "$here/collector.yaml" >config.yaml &&
         ./builder --config config.yaml --skip-get-modules --skip-compilation &&
@@ -35,13 +36,13 @@ build_jaeger() {
     mkdir -p "$target/jaeger-module"
     (cd "$target/jaeger-module" && printf 'module local/jaeger\n\ngo 1.24\n' >go.mod &&
         go get -tool "github.com/jaegertracing/jaeger/cmd/jaeger@$jaeger" 2>get.log &&
-        go build -o "$target/jaeger" github.com/jaegertracing/jaeger/cmd/jaeger)
+        go build -o "$target/jaeger" github.com/jaegertracing/jaeger/cmd/jaeger) || return 1
     rm -rf "$target/jaeger-module"
 }
 
 get_zipkin() {
     mvn --quiet --batch-mode dependency:copy -Dartifact="io.zipkin:zipkin-server:$zipkin:jar:exec" \
-        -DoutputDirectory="$target" -Dmdep.stripVersion=true -Dmdep.stripClassifier=true
+        -DoutputDirectory="$target" -Dmdep.stripVersion=true -Dmdep.stripClassifier=true || return 1
     mv "$target/zipkin-server.jar" "$target/zipkin.jar"
 }
 
