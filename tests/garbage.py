@@ -32,6 +32,12 @@ def collect():
             gc.enable()
 
 
+def freeze():
+    """Have the collections to come walk through nothing of what there is: all that is imported takes a tenth of a second."""
+    collect()
+    gc.freeze()
+
+
 def settle():
     """Collect until nothing is left: what others leave may make new garbage with each collection."""
     collect()

@@ -5,7 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from garbage import collect
+from garbage import collect, freeze
 
 from crawlo_otel_leaks import growth, process
 from crawlo_otel_leaks.growth import Growth
@@ -34,8 +34,8 @@ def nothing_kept():
     KEPT.clear()
     gc.unfreeze()
     yield
-    gc.freeze()
     KEPT.clear()
+    freeze()
     assert not tracemalloc.is_tracing()
 
 
