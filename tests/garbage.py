@@ -33,7 +33,7 @@ def collect():
 
 
 def freeze():
-    """Have the collections to come walk through nothing of what there is: all that is imported takes a tenth of a second."""
+    """Have the collections to come pass over what there is: all that is imported takes them a tenth of a second."""
     collect()
     gc.freeze()
 
