@@ -224,7 +224,7 @@ for _ in range(5):
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
-print(time.monotonic() - began < 1)
+print(time.monotonic() - began < 3)
 """
     done = programs.run(tmp_path, programs.source(programs.HANGING.format(seconds=60) + body), receiver)
     assert (done.returncode, done.stdout) == (0, "hanging\nTrue\n")

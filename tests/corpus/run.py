@@ -1,4 +1,7 @@
-"""Runs one function of a program and lingers, so that the detector can judge: `run.py FILE FUNCTION URL`."""
+"""Runs one function of a program and lingers some seconds, so that the detector can judge it.
+
+`run.py FILE FUNCTION URL SECONDS`; its loop is kept open meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,20 @@ import sys
 import time
 from pathlib import Path
 
-LINGER = 0.4
-"""Seconds between the function's return and the end of the program; its loop is kept open meanwhile."""
 
-
-def main(file: str, function: str, url: str) -> None:
+def main(file: str, function: str, url: str, seconds: str) -> None:
     sys.path.insert(0, str(Path(file).parent))
     work = getattr(importlib.import_module(Path(file).stem), function)
     if inspect.iscoroutinefunction(work):
-        asyncio.run(_linger(work, url))
+        asyncio.run(_linger(work, url, float(seconds)))
         return
     work(url)
-    time.sleep(LINGER)
+    time.sleep(float(seconds))
 
 
-async def _linger(work, url):
+async def _linger(work, url, seconds):
     await work(url)
-    await asyncio.sleep(LINGER)
+    await asyncio.sleep(seconds)
 
 
 if __name__ == "__main__":
