@@ -35,7 +35,7 @@ static PyObject *way_call(PyObject *callable, PyObject *const *args, size_t flag
     Py_ssize_t count = PyVectorcall_NARGS(flags);
     int live = PyList_GET_SIZE(self->stand.live) && count;
     if (live && self->role->before != NULL && safely(self, self->role->before, args, count, NULL) < 0) return NULL;
-    PyObject *result = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
+    PyObject *result = straight(&self->stand, args, flags, keywords);
     if (live && result != NULL && self->role->after != NULL && safely(self, self->role->after, args, count, result) < 0) Py_CLEAR(result);
     return result;
 }

@@ -1,4 +1,4 @@
-/* What is noted of aiohttp's requests, and where each was asked for; `_Client` says the same in Python. */
+/* What is noted of aiohttp's requests, and where each was asked for; `Client` says the same in Python. */
 #ifndef ASKING_H
 #define ASKING_H
 
@@ -6,7 +6,7 @@
 #include "using.h"
 
 /* What is kept, by the name it is given under. `asked`: the coroutines under way, by where they execute, as pairs of a
-   weak reference and the handle that was located where each was asked for; `open`: as `_Client` has it;
+   weak reference and the handle that was located where each was asked for; `open`: as `Client` has it;
    `none`: a reference to nothing; `tunnel`: the function that has a Connection for itself alone; `finalizer`: what those
    are called that give a connection back without a word. */
 #define ASKING_PARTS(PART) \
@@ -18,10 +18,10 @@
 /* Functions of aiohttp's whose coroutines are noted: a request's and a websocket's, and what others wrap them in. */
 #define CODES 4
 
-/* Who was talked to last, and what that is called. */
+/* Who was talked to last, and what that is called; weak references to what it was talked through. */
 typedef struct {
     int secure;
-    PyObject *host, *port, *name;
+    PyObject *host, *port, *name, *loop, *connector;
 } Last;
 
 typedef struct {
@@ -43,6 +43,8 @@ static void forget_last(Last *last) {
     Py_CLEAR(last->host);
     Py_CLEAR(last->port);
     Py_CLEAR(last->name);
+    Py_CLEAR(last->loop);
+    Py_CLEAR(last->connector);
 }
 
 static inline Swift *swift_behind(Asking *self) { return (Swift *)self->swift; }
@@ -89,10 +91,10 @@ static int origin_of(Asking *self, Step *step, PyObject **origin) {
     return same;
 }
 
-/* The same of the innermost coroutine that the running code is part of. */
-static int nearest(Asking *self, PyObject **origin) {
+/* The same of the innermost coroutine that what executes there is part of. */
+static int nearest(Asking *self, Step *step, PyObject **origin) {
     int found = 0;
-    for (Step *step = running(); step != NULL && found == 0; step = back(step)) found = origin_of(self, step, origin);
+    for (; step != NULL && found == 0; step = back(step)) found = origin_of(self, step, origin);
     return found;
 }
 
@@ -143,7 +145,7 @@ static int session_used(Asking *self, PyObject *session, PyObject *located) {
     return done;
 }
 
-/* As _Client._note_request: a websocket's own request, two calls below it, was asked for where the websocket was. */
+/* As Client._note_request: a websocket's own request, two calls below it, was asked for where the websocket was. */
 static int note_request(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count), PyObject *request) {
     Step *asker = running();
     PyObject *origin = NULL;

@@ -1,4 +1,4 @@
-/* What is noted of the connector slot that a request holds; `_Client` says the same in Python. */
+/* What is noted of the connector slot that a request holds; `Client` says the same in Python. */
 #ifndef CONNECTING_H
 #define CONNECTING_H
 
@@ -26,7 +26,7 @@ static PyObject *name_like(Last *last, int secure, PyObject *host, PyObject *por
     PyObject *name = made_name(secure, host, port);
     if (name == NULL) return NULL;
     Last before = *last;
-    *last = (Last){secure, Py_NewRef(host), Py_NewRef(port), Py_NewRef(name)};
+    *last = (Last){secure, Py_NewRef(host), Py_NewRef(port), Py_NewRef(name), Py_XNewRef(last->loop), Py_XNewRef(last->connector)};
     forget_last(&before);
     return name;
 }
@@ -55,12 +55,20 @@ typedef struct {
     PyObject *connector, *key, *loop;
 } Made;
 
+/* A weak reference, the caller's reference: the last one, which most refer to too, or a new one; NULL with an exception. */
+static PyObject *reference_like(PyObject **last, PyObject *thing) {
+    if (*last != NULL && ((PyWeakReference *)*last)->wr_object == thing) return Py_NewRef(*last);
+    PyObject *made = PyWeakref_NewRef(thing, NULL);
+    if (made != NULL) Py_XSETREF(*last, Py_NewRef(made));
+    return made;
+}
+
 static int described(Asking *self, PyObject *handle, PyObject *connection, Made made) {
     put(handle, self->handle_websocket, Py_NewRef(self->none));
     return put_made(handle, self->handle_name, name_of(self, made.key)) < 0 ||
                    put_made(handle, self->handle_ref, PyWeakref_NewRef(connection, NULL)) < 0 ||
-                   put_made(handle, self->handle_loop, PyWeakref_NewRef(made.loop, NULL)) < 0 ||
-                   put_made(handle, self->handle_through, PyWeakref_NewRef(made.connector, NULL)) < 0
+                   put_made(handle, self->handle_loop, reference_like(&self->last.loop, made.loop)) < 0 ||
+                   put_made(handle, self->handle_through, reference_like(&self->last.connector, made.connector)) < 0
                ? -1
                : 0;
 }
@@ -77,10 +85,8 @@ static int described_itself(Asking *self, PyObject *handle, PyObject *connection
     return done;
 }
 
-static int is_tunnel(Asking *self) {
-    Step *step = running();
-    return step != NULL && ((PyCodeObject *)code_of(step))->co_name == self->tunnel; /* both are interned */
-}
+/* Whether what executes there has a name, which is interned as all of them are. */
+static int is_named(Step *step, PyObject *name) { return step != NULL && ((PyCodeObject *)code_of(step))->co_name == name; }
 
 /* A handle for one more slot of a request that has one already, a redirect's; takes the reference to the first. */
 static PyObject *another(Asking *self, PyObject *origin) {
@@ -90,11 +96,12 @@ static PyObject *another(Asking *self, PyObject *origin) {
     return handle;
 }
 
-/* As _Client._note_slot; a connection is made of itself, its connector, its key, the protocol and the loop. */
+/* As Client._note_slot; a connection is made of itself, its connector, its key, the protocol and the loop. */
 static int note_slot(Asking *self, PyObject *const *args, Py_ssize_t count, PyObject *Py_UNUSED(result)) {
-    if (is_tunnel(self)) return 0;
+    Step *maker = running();
+    if (is_named(maker, self->tunnel)) return 0;
     PyObject *handle = NULL;
-    int done = nearest(self, &handle);
+    int done = nearest(self, maker, &handle);
     if (done == 0) done = located_anew(self, &handle);
     if (done <= 0) return done;
     if (!Py_IS_TYPE(handle, Py_TYPE(self->template))) {
@@ -127,7 +134,7 @@ static int ended_by(Asking *self, PyObject *handle, PyObject *end) {
     return told == NULL ? -1 : 0;
 }
 
-/* As _Client._end. */
+/* As Client._end. */
 static int ended_slot(Asking *self, PyObject *thing, PyObject *end) {
     PyObject *handle = slot_closed(self, thing);
     if (handle == NULL) return 0;
@@ -136,17 +143,12 @@ static int ended_slot(Asking *self, PyObject *thing, PyObject *end) {
     return done < 0 ? -1 : 0;
 }
 
-/* Whether what runs is called so because nobody has its object any more: no word is said of that. */
-static int is_silent(Asking *self) {
-    Step *step = running();
-    return step != NULL && ((PyCodeObject *)code_of(step))->co_name == self->finalizer;
-}
-
+/* What runs may be a finalizer, because nobody has its object any more: no word is said of that. */
 static int note_return(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count), PyObject *Py_UNUSED(result)) {
-    return ended_slot(self, args[0], is_silent(self) ? self->abandon : NULL);
+    return ended_slot(self, args[0], is_named(running(), self->finalizer) ? self->abandon : NULL);
 }
 
-/* As _Client.connection_dropped: not released, if it still has its protocol. */
+/* As Client.connection_dropped: not released, if it still has its protocol. */
 static int note_dropped(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count), PyObject *Py_UNUSED(result)) {
     if (indexed(self->open, args[0]) == NULL) return 0;
     PyObject *protocol = PyObject_GetAttr(args[0], protocol_name);

@@ -18,10 +18,6 @@ static inline int is_noting(Lending *self, size_t flags) {
     return PyList_GET_SIZE(self->stand.live) && PyVectorcall_NARGS(flags) && self->taking->failed != NULL;
 }
 
-static inline PyObject *straight(Lending *self, PyObject *const *args, size_t flags, PyObject *keywords) {
-    return PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
-}
-
 /* The tracker's pool, the caller's reference; NULL, perhaps with an exception, where only Python can tell by whom a pool
    is asked, or what for. */
 static PyObject *pool_asked(Taking *self, PyObject *thing) {
@@ -54,7 +50,7 @@ static int is_held(Taking *self, PyObject *handle, PyObject *connection) {
 
 static PyObject *take_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
-    if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
+    if (!is_noting(self, flags)) return straight(&self->stand, args, flags, keywords);
     PyObject *pool = pool_asked(self->taking, args[0]);
     if (pool == NULL) {
         PyErr_Clear(); /* Python meets it as well, and tells */
@@ -63,7 +59,7 @@ static PyObject *take_call(PyObject *callable, PyObject *const *args, size_t fla
     PyObject *handle = begun_by(self->taking, args[0], pool, NULL);
     Py_DECREF(pool);
     if (handle == NULL) return NULL;
-    PyObject *connection = straight(self, args, flags, keywords);
+    PyObject *connection = straight(&self->stand, args, flags, keywords);
     if (handle != Py_None) {
         if (connection == NULL) waited_in_vain(self->taking, args[0], handle);
         else if (!is_held(self->taking, handle, connection)) Py_CLEAR(connection);
@@ -88,7 +84,7 @@ static PyObject *give_back_call(PyObject *callable, PyObject *const *args, size_
         if (done == NULL) return NULL;
         Py_DECREF(done);
     }
-    return straight(self, args, flags, keywords);
+    return straight(&self->stand, args, flags, keywords);
 }
 
 /* As give_back, where what has the connection is told too, and Python decides where it is not plain. */
@@ -101,7 +97,7 @@ static PyObject *end_call(PyObject *callable, PyObject *const *args, size_t flag
         if (done == NULL) return NULL;
         Py_DECREF(done);
     }
-    return straight(self, args, flags, keywords);
+    return straight(&self->stand, args, flags, keywords);
 }
 
 static PyObject *use_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
@@ -112,6 +108,6 @@ static PyObject *use_call(PyObject *callable, PyObject *const *args, size_t flag
         Py_DECREF(noted);
         if (noted == Py_False) return PyObject_Vectorcall(self->python, args, flags, keywords);
     }
-    return straight(self, args, flags, keywords);
+    return straight(&self->stand, args, flags, keywords);
 }
 #endif

@@ -13,7 +13,7 @@ typedef struct {
 
 static PyObject *maker_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Maker *self = (Maker *)callable;
-    PyObject *task = PyObject_Vectorcall(self->stand.wrapped, args, flags, keywords);
+    PyObject *task = straight(&self->stand, args, flags, keywords);
     if (task == NULL || PyList_GET_SIZE(self->stand.live) == 0 || PyVectorcall_NARGS(flags) == 0) return task;
     if (!whole(self->swift) || noted(self->swift, &self->how, task, args[0]) < 0) {
         tell_refused(&self->stand);

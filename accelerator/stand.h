@@ -56,12 +56,19 @@ static PyObject *stand_bound(PyObject *self, PyObject *thing, PyObject *Py_UNUSE
     return thing == NULL || thing == Py_None ? Py_NewRef(self) : PyMethod_New(self, thing);
 }
 
+/* Call what it stands for: a function of Python's without the way to it. */
+static inline PyObject *straight(Stand *self, PyObject *const *args, size_t flags, PyObject *keywords) {
+    PyObject *wrapped = self->wrapped;
+    if (PyFunction_Check(wrapped)) return ((PyFunctionObject *)wrapped)->vectorcall(wrapped, args, flags, keywords);
+    return PyObject_Vectorcall(wrapped, args, flags, keywords);
+}
+
 static PyObject *stand_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Stand *self = (Stand *)callable;
     Py_ssize_t count = PyVectorcall_NARGS(flags);
-    if (PyList_GET_SIZE(self->live) == 0) return PyObject_Vectorcall(self->wrapped, args, flags, keywords);
+    if (PyList_GET_SIZE(self->live) == 0) return straight(self, args, flags, keywords);
     if (!is_plain(self, count, keywords)) return PyErr_Occurred() ? NULL : go_long_way(self, args, count, keywords);
-    PyObject *result = PyObject_Vectorcall(self->wrapped, args, flags, keywords);
+    PyObject *result = straight(self, args, flags, keywords);
     if (result == NULL) {
         if (PyErr_ExceptionMatches(PyExc_OSError)) tell_refused(self);
         return NULL;

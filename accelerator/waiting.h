@@ -10,10 +10,10 @@ static PyObject *queue_name, *con_name, *aborted_name, *connected_name, *age_nam
 
 static PyObject *ask_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
-    if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
+    if (!is_noting(self, flags)) return straight(&self->stand, args, flags, keywords);
     PyObject *handle = taking_ask(self->taking, NULL);
     if (handle == NULL) return NULL;
-    PyObject *asked = straight(self, args, flags, keywords);
+    PyObject *asked = straight(&self->stand, args, flags, keywords);
     if (asked != NULL && handle != Py_None && keep_asked(self->taking, asked, handle) < 0) {
         PyObject *told = taking_failed(self->taking, "ask");
         if (told == NULL) Py_CLEAR(asked);
@@ -117,7 +117,7 @@ static int pass_on(Lending *self, PyObject *handle) {
 
 static PyObject *wait_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
-    if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
+    if (!is_noting(self, flags)) return straight(&self->stand, args, flags, keywords);
     Step *awaiting = running();
     PyObject *asked = awaiting == NULL ? NULL : first_local(awaiting), *handle = asked == NULL ? NULL : asker_of(self->taking, asked);
     Py_CLEAR(self->taking->awaited.next);
@@ -126,7 +126,7 @@ static PyObject *wait_call(PyObject *callable, PyObject *const *args, size_t fla
     int passed = handle == NULL || done > 0 ? 0 : pass_on(self, handle);
     Py_XDECREF(handle);
     if (passed < 0) return NULL;
-    return done > 0 ? straight(self, args, flags, keywords) : PyObject_Vectorcall(self->python, args, flags, keywords);
+    return done > 0 ? straight(&self->stand, args, flags, keywords) : PyObject_Vectorcall(self->python, args, flags, keywords);
 }
 
 /* The list that has the handle of who waits, the caller's reference; NULL where nobody does. */
@@ -162,9 +162,9 @@ static PyObject *borrower_of(Lending *self, PyObject *holder) {
 /* Stands for the making of what the program has, of who lends it and the connection. */
 static PyObject *hold_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     Lending *self = (Lending *)callable;
-    if (!is_noting(self, flags)) return straight(self, args, flags, keywords);
+    if (!is_noting(self, flags)) return straight(&self->stand, args, flags, keywords);
     if (PyVectorcall_NARGS(flags) != 3 || keywords != NULL) return PyObject_Vectorcall(self->python, args, flags, keywords);
-    PyObject *handle = borrower_of(self, args[1]), *result = straight(self, args, flags, NULL);
+    PyObject *handle = borrower_of(self, args[1]), *result = straight(&self->stand, args, flags, NULL);
     if (handle != NULL && result != NULL && !is_held(self->taking, handle, args[2])) Py_CLEAR(result);
     Py_XDECREF(handle);
     return result;

@@ -70,9 +70,10 @@ def rivals_of(row: Row) -> dict[str, Rival]:
     return others
 
 
-def measure(row: Row, rounds: int | None, *, accelerated: bool) -> Compared:
+def measure(row: Row, rounds: int | None, loops: int | None = None, *, accelerated: bool) -> Compared:
     """Measure one row: beside its rivals, or, in a process of its own, with the accelerator."""
     work, ours = row.prepare(), Tracked(row.library, row.level, accelerator=accelerated)
+    work.whole = loops or work.whole
     others = {} if accelerated else rivals_of(row)
     try:
         return compare(work, {SWIFT if accelerated else OURS: ours, **others}, rounds or row.rounds)
@@ -86,12 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("row", choices=[row.name for row in ROWS])
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--loops", type=int, help="operations of a round; short ones where a machine's speed wavers")
     parser.add_argument("--accelerated", action="store_true", help="by ours alone, in C")
     arguments = parser.parse_args()
     row = next(row for row in ROWS if row.name == arguments.row)
     telemetry.set_up()
     with trace.get_tracer("benchmark").start_as_current_span("benchmark"):
-        print(json.dumps(measure(row, arguments.rounds, accelerated=arguments.accelerated)._asdict()))
+        print(json.dumps(measure(row, arguments.rounds, arguments.loops, accelerated=arguments.accelerated)._asdict()))
 
 
 if __name__ == "__main__":

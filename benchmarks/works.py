@@ -23,7 +23,8 @@ class Work:
     """Of its rounds, what the next one does: under what slows it down tenfold, a tenth is enough."""
 
     def __init__(self, loops: int, step: Callable[[], object]) -> None:
-        self._loops = loops
+        self.whole = loops
+        """How often the step is done in a whole round."""
         self._step = step
 
     def __call__(self) -> float:
@@ -40,7 +41,7 @@ class Work:
     @property
     def loops(self) -> int:
         """How often the step is done in the next round."""
-        return max(1, int(self._loops * self.part))
+        return max(1, int(self.whole * self.part))
 
 
 class LoopWork(Work):
