@@ -7,51 +7,49 @@
 
 typedef int (*Note)(Asking *, PyObject *const *args, Py_ssize_t count, PyObject *result);
 
-static const struct Role { const char *name, *where; Note before, after; } roles[] = {
-    {"ask", "request", NULL, note_request},
-    {"take", "connection", NULL, note_slot},
-    {"give_back", "release", note_return, NULL},
-    {"drop", "finalizer", note_dropped, NULL},
-    {NULL},
-};
+/* Its `note` is the Asking: what it needs in each call lies together. */
+typedef Stand Way;
 
-typedef struct {
-    Stand stand;
-    Asking *asking;
-    const struct Role *role;
-} Way;
+static inline int is_live(Way *self, size_t flags) { return PyList_GET_SIZE(self->live) && PyVectorcall_NARGS(flags); }
 
 /* A failure of ours is told, and is none of the host's; -1 with an exception that ends the program. */
-static int safely(Way *self, Note note, PyObject *const *args, Py_ssize_t count, PyObject *result) {
-    if (self->asking->failed == NULL) return 0; /* it is being collected */
-    if (note(self->asking, args, count, result) >= 0) return 0;
-    PyObject *told = tell(self->asking->failed, self->role->where);
+static inline int safely(Way *self, const char *where, Note note, PyObject *const *args, Py_ssize_t count, PyObject *result) {
+    Asking *asking = (Asking *)self->note;
+    if (asking->failed == NULL) return 0; /* it is being collected */
+    if (note(asking, args, count, result) >= 0) return 0;
+    PyObject *told = tell(asking->failed, where);
     Py_XDECREF(told);
     return told == NULL ? -1 : 0;
 }
 
-static PyObject *way_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
-    Way *self = (Way *)callable;
-    Py_ssize_t count = PyVectorcall_NARGS(flags);
-    int live = PyList_GET_SIZE(self->stand.live) && count;
-    if (live && self->role->before != NULL && safely(self, self->role->before, args, count, NULL) < 0) return NULL;
-    PyObject *result = straight(&self->stand, args, flags, keywords);
-    if (live && result != NULL && self->role->after != NULL && safely(self, self->role->after, args, count, result) < 0) Py_CLEAR(result);
-    return result;
-}
+/* What notes something before the method is called. */
+#define BEFORE(name, where, noting) \
+    static PyObject *name##_way(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) { \
+        Way *self = (Way *)callable; \
+        if (is_live(self, flags) && safely(self, where, noting, args, PyVectorcall_NARGS(flags), NULL) < 0) return NULL; \
+        return straight(self, args, flags, keywords); \
+    }
 
-static int way_traverse(Way *self, visitproc visit, void *arg) {
-    Py_VISIT(self->asking);
-    return stand_traverse(&self->stand, visit, arg);
-}
+/* What notes something once it has returned. */
+#define AFTER(name, where, noting) \
+    static PyObject *name##_way(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) { \
+        Way *self = (Way *)callable; \
+        PyObject *result = straight(self, args, flags, keywords); \
+        if (result == NULL || !is_live(self, flags)) return result; \
+        if (safely(self, where, noting, args, PyVectorcall_NARGS(flags), result) < 0) Py_CLEAR(result); \
+        return result; \
+    }
 
-static void way_dealloc(Way *self) {
-    PyObject_GC_UnTrack(self);
-    Py_CLEAR(self->asking);
-    end_stand(&self->stand);
-}
+AFTER(ask, "request", note_request)
+AFTER(take, "connection", note_slot)
+BEFORE(give_back, "release", note_return)
+BEFORE(drop, "finalizer", note_dropped)
 
-static PyTypeObject Way_Type = STAND_KIND(Way, way, NULL, Py_TPFLAGS_DISALLOW_INSTANTIATION,
+static const struct Role { const char *name; vectorcallfunc call; } roles[] = {
+    {"ask", ask_way}, {"take", take_way}, {"give_back", give_back_way}, {"drop", drop_way}, {NULL},
+};
+
+static PyTypeObject Way_Type = STAND_KIND(Way, stand, NULL, Py_TPFLAGS_DISALLOW_INSTANTIATION,
                                           "Stands in front of a method of aiohttp's, and notes what it does.");
 
 static const struct Role *role_named(const char *name) {
@@ -71,9 +69,8 @@ static PyObject *asking_stand(Asking *self, PyObject *args) {
     PyObject *place = role == NULL ? NULL : place_in_module(wrapped);
     Way *way = place == NULL ? NULL : (Way *)Way_Type.tp_alloc(&Way_Type, 0);
     if (way != NULL) {
-        begin_stand(&way->stand, way_call, wrapped, live, Py_None, place);
-        way->asking = (Asking *)Py_NewRef((PyObject *)self);
-        way->role = role;
+        begin_stand(way, role->call, wrapped, live, Py_None, place);
+        way->note = Py_NewRef((PyObject *)self);
     }
     Py_XDECREF(place);
     return (PyObject *)way;
@@ -82,10 +79,7 @@ static PyObject *asking_stand(Asking *self, PyObject *args) {
 /* -- one object for each instrumentor -- */
 
 static int asking_slots(Asking *self) {
-    PyTypeObject *type = Py_TYPE(self->template);
-#define SLOT(name) if ((self->handle_##name = slot(type, #name)) < 0) return -1;
-    ASKING_SLOTS(SLOT)
-#undef SLOT
+    if ((self->handle_ref = slot(Py_TYPE(self->template), "ref")) < 0) return -1;
     return (self->session_requests = slot((PyTypeObject *)self->session_type, "requests")) < 0 ? -1 : 0;
 }
 
@@ -105,9 +99,6 @@ static int asking_traverse(Asking *self, visitproc visit, void *arg) {
 #define PART(name) Py_VISIT(self->name);
     ASKING_PARTS(PART)
 #undef PART
-    Py_VISIT(self->ssl.type);
-    Py_VISIT(self->host.type);
-    Py_VISIT(self->port.type);
     for (int at = 0; at < CODES; at++) Py_VISIT(self->codes[at]);
     return 0;
 }
@@ -117,11 +108,7 @@ static int asking_clear(Asking *self) {
 #define PART(name) Py_CLEAR(self->name);
     ASKING_PARTS(PART)
 #undef PART
-    forget_last(&self->last);
     forget_codes(self);
-    Py_CLEAR(self->ssl.type);
-    Py_CLEAR(self->host.type);
-    Py_CLEAR(self->port.type);
     return 0;
 }
 

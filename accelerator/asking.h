@@ -6,55 +6,35 @@
 #include "using.h"
 
 /* What is kept, by the name it is given under. `asked`: the coroutines under way, by where they execute, as pairs of a
-   weak reference and the handle that was located where each was asked for; `open`: as `Client` has it;
-   `none`: a reference to nothing; `tunnel`: the function that has a Connection for itself alone; `finalizer`: what those
-   are called that give a connection back without a word. */
+   weak reference and the handle that was located where each was asked for; `open`: as `Client` has it; `tunnel`: the
+   function that has a Connection for itself alone; `finalizer`: what those are called that give a connection back without
+   a word. */
 #define ASKING_PARTS(PART) \
-    PART(swift) PART(template) PART(session_type) PART(asked) PART(open) PART(none) PART(tunnel) \
-    PART(finalizer) PART(use) PART(abandon) PART(failed)
-
-#define ASKING_SLOTS(SLOT) SLOT(name) SLOT(through) SLOT(loop) SLOT(ref) SLOT(websocket)
+    PART(swift) PART(template) PART(session_type) PART(asked) PART(open) PART(tunnel) PART(finalizer) \
+    PART(use) PART(keep_name) PART(abandon) PART(failed)
 
 /* Functions of aiohttp's whose coroutines are noted: a request's and a websocket's, and what others wrap them in. */
 #define CODES 4
-
-/* Who was talked to last, and what that is called; weak references to what it was talked through. */
-typedef struct {
-    int secure;
-    PyObject *host, *port, *name, *loop, *connector;
-} Last;
 
 typedef struct {
     PyObject_HEAD
 #define PART(name) PyObject *name;
     ASKING_PARTS(PART)
 #undef PART
-#define SLOT(name) Py_ssize_t handle_##name;
-    ASKING_SLOTS(SLOT)
-#undef SLOT
-    Py_ssize_t session_requests;
-    Last last;
-    Inside ssl, host, port; /* where the keys of connections have them */
+    Py_ssize_t handle_ref, session_requests;
     PyObject *codes[CODES]; /* which all that was noted executes, unless there were more */
     int code_count;
 } Asking;
-
-static void forget_last(Last *last) {
-    Py_CLEAR(last->host);
-    Py_CLEAR(last->port);
-    Py_CLEAR(last->name);
-    Py_CLEAR(last->loop);
-    Py_CLEAR(last->connector);
-}
 
 static inline Swift *swift_behind(Asking *self) { return (Swift *)self->swift; }
 
 /* -- where a request was asked for -- */
 
-/* A new handle that is located where the running code is: 1 with the caller's reference, 0 where telemetry asks, or -1. */
-static int located_anew(Asking *self, PyObject **origin) {
+/* A new handle that is located where the running code executes: 1 with the caller's reference, 0 where telemetry asks, or
+   -1. */
+static int located_anew(Asking *self, Step *step, PyObject **origin) {
     *origin = cloned(swift_behind(self)->spares, self->template);
-    int done = *origin == NULL ? -1 : located(swift_behind(self), *origin, NULL);
+    int done = *origin == NULL ? -1 : located_at(swift_behind(self), *origin, step, NULL);
     if (done <= 0) Py_CLEAR(*origin);
     return done;
 }
@@ -150,7 +130,7 @@ static int note_request(Asking *self, PyObject *const *args, Py_ssize_t Py_UNUSE
     Step *asker = running();
     PyObject *origin = NULL;
     int done = origin_of(self, asker == NULL ? NULL : back(asker), &origin), known = done > 0;
-    if (done == 0) done = located_anew(self, &origin);
+    if (done == 0) done = located_anew(self, asker, &origin);
     if (done > 0) done = remembered(self, request, origin);
     if (done >= 0) done = session_used(self, args[0], known ? NULL : origin);
     Py_XDECREF(origin);

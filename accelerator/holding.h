@@ -19,10 +19,11 @@ static inline PyObject *within(PyObject *context, PyObject *key) {
 
 /* Whether what happens under a context is telemetry's own doing. Most contexts have nothing but a span. */
 static int is_ignored(Swift *self, PyObject *context, PyObject *span) {
-    PyObject *suppressed = PyDict_Check(context) && PyDict_GET_SIZE(context) == (span != NULL) ? NULL : within(context, self->suppress_key);
-    if (suppressed == NULL && PyErr_Occurred()) return -1;
-    int ignored = suppressed == NULL ? 0 : PyObject_IsTrue(suppressed);
-    if (ignored) return ignored;
+    if (!PyDict_Check(context) || PyDict_GET_SIZE(context) > (span != NULL)) {
+        PyObject *suppressed = within(context, self->suppress_key);
+        int ignored = suppressed != NULL ? PyObject_IsTrue(suppressed) : PyErr_Occurred() ? -1 : 0;
+        if (ignored) return ignored;
+    }
     return self->closed == Py_False ? 0 : PyObject_IsTrue(self->closed);
 }
 
@@ -119,18 +120,30 @@ static int note_owner(Swift *self, PyObject *handle, PyObject *context, PyObject
     return 0;
 }
 
-static int note_site(Swift *self, PyObject *handle, PyObject *frame) {
+static int note_site(Swift *self, PyObject *handle, Step *step, PyObject *frame) {
     PyObject *kind = kind_of(handle), *site = NULL, *stack = NULL;
     if (kind == NULL) {
         PyErr_SetString(PyExc_TypeError, "a handle without a kind found");
         return -1;
     }
-    if (site_at(self, frame, kind, &site, &stack) < 0) return -1;
+    if (site_at(self, step, frame, kind, &site, &stack) < 0) return -1;
     PyObject *process = get(site, self->site_process);
     tenure(handle)->process = process == Py_True;
     put(handle, self->handle_stack, stack);
     put(handle, self->handle_site, site);
     return 0;
+}
+
+/* As `located`, where a frame executes that may be given too. */
+static int located_at(Swift *self, PyObject *handle, Step *step, PyObject *frame) {
+    PyObject *context = context_of(self);
+    if (context == NULL) return -1;
+    PyObject *span = within(context, self->span_key);
+    int done = span == NULL && PyErr_Occurred() ? -1 : is_ignored(self, context, span);
+    if (done == 0) done = note_site(self, handle, step, frame) < 0 || note_owner(self, handle, context, span) < 0 ? -1 : 1;
+    else if (done > 0) done = ignore(self);
+    Py_DECREF(context);
+    return done;
 }
 
 /* As Tracker.locate of what is a handle, in the running frame where none is given: 1 located, 0 ignored, -1 with an
@@ -141,14 +154,7 @@ static int located(Swift *self, PyObject *handle, PyObject *frame) {
         PyErr_Format(PyExc_TypeError, "%s found, a frame, or None, expected", Py_TYPE(frame)->tp_name);
         return -1;
     }
-    PyObject *context = context_of(self);
-    if (context == NULL) return -1;
-    PyObject *span = within(context, self->span_key);
-    int done = span == NULL && PyErr_Occurred() ? -1 : is_ignored(self, context, span);
-    if (done == 0) done = note_site(self, handle, frame) < 0 || note_owner(self, handle, context, span) < 0 ? -1 : 1;
-    else if (done > 0) done = ignore(self);
-    Py_DECREF(context);
-    return done;
+    return located_at(self, handle, frame == NULL ? running() : begin(frame), frame);
 }
 
 /* What the tracker's clock says. */
@@ -210,7 +216,7 @@ static int held(Swift *self, PyObject *handle) {
         return -1;
     }
     Shelf *young = (Shelf *)rack->young;
-    if (now_is(self, &tenure(handle)->acquired_at) < 0 || lay_on(young, handle) < 0) return -1;
+    if (now_is(self, &tenure(handle)->acquired_at) < 0 || lay_down(young, handle) < 0) return -1;
     PyObject *before = get(site, self->site_latest);
     *place_of(site, self->site_latest) = Py_NewRef(handle);
     let_go_of(self->spares, before);
@@ -255,7 +261,7 @@ static int gave_back_briefly(Swift *self, PyObject *handle) {
     PyObject *brief_ones = rack->brief;
     double now, brief = 0, since = tenure(handle)->acquired_at;
     if (now_is(self, &now) < 0 || brief_of(self, &brief) < 0) return -1;
-    int done = now - since < brief ? take_off(young, handle) : 0;
+    int done = now - since < brief ? pick_up(young, handle) : 0;
     if (done <= 0) return done;
     tenure(handle)->released_at = now;
     return count_up(holds, self->holds_brief) < 0 || keep(brief_ones, now - since) < 0 ? -1 : 1;

@@ -20,11 +20,14 @@ static PyTypeObject Shelf_Type;
 
 static inline int is_shelf(PyObject *thing) { return Py_IS_TYPE(thing, &Shelf_Type); }
 
-/* The place of what is a handle on this shelf; -1 where it has none, or is no handle. */
-static inline Py_ssize_t place_on(const Shelf *self, PyObject *thing) {
-    Py_ssize_t place = is_tenure(thing) ? lies_at(thing, self->sort) : -1;
-    return place < self->end && place >= 0 && self->handles[place] == thing ? place : -1;
+/* The place of a handle on this shelf; -1 where it has none. */
+static inline Py_ssize_t place_of_handle(const Shelf *self, PyObject *handle) {
+    Py_ssize_t place = lies_at(handle, self->sort);
+    return place < self->end && place >= 0 && self->handles[place] == handle ? place : -1;
 }
+
+/* The same of what may be none. */
+static inline Py_ssize_t place_on(const Shelf *self, PyObject *thing) { return is_tenure(thing) ? place_of_handle(self, thing) : -1; }
 
 /* Have room for so many, with no gaps between; -1, and all as it was, where memory is out. */
 static int make_room(Shelf *self, Py_ssize_t size) {
@@ -46,10 +49,9 @@ static int make_room(Shelf *self, Py_ssize_t size) {
 }
 
 /* Lay a handle on a shelf, where it may lie already; -1 with an exception. */
-static inline int lay_on(Shelf *self, PyObject *handle) {
-    if (!is_tenure(handle)) return PyErr_Format(PyExc_TypeError, "%s found, a handle expected", Py_TYPE(handle)->tp_name), -1;
+static inline int lay_down(Shelf *self, PyObject *handle) {
     if (lies_at(handle, self->sort) >= 0) {
-        if (place_on(self, handle) >= 0) return 0;
+        if (place_of_handle(self, handle) >= 0) return 0;
         return PyErr_Format(PyExc_ValueError, "a handle that lies on another shelf of the same sort found"), -1;
     }
     if (self->end == self->size && make_room(self, self->count < PLACES_LEAST ? PLACES_LEAST : 2 * self->count) < 0) return PyErr_NoMemory(), -1;
@@ -59,9 +61,15 @@ static inline int lay_on(Shelf *self, PyObject *handle) {
     return 0;
 }
 
+/* The same of what may be no handle. */
+static inline int lay_on(Shelf *self, PyObject *thing) {
+    if (is_tenure(thing)) return lay_down(self, thing);
+    return PyErr_Format(PyExc_TypeError, "%s found, a handle expected", Py_TYPE(thing)->tp_name), -1;
+}
+
 /* Take a handle off: whether it was there. Who calls it has a reference to it. */
-static inline int take_off(Shelf *self, PyObject *handle) {
-    Py_ssize_t place = place_on(self, handle);
+static inline int pick_up(Shelf *self, PyObject *handle) {
+    Py_ssize_t place = place_of_handle(self, handle);
     if (place < 0) return 0;
     lay_at(handle, self->sort, -1);
     self->handles[place] = NULL;
@@ -76,6 +84,9 @@ static inline int take_off(Shelf *self, PyObject *handle) {
     Py_DECREF(handle);
     return 1;
 }
+
+/* The same of what may be no handle. */
+static inline int take_off(Shelf *self, PyObject *thing) { return is_tenure(thing) && pick_up(self, thing); }
 
 /* Take all off: what runs as they go may come back here, and finds nothing. */
 static int clear_off(Shelf *self) {

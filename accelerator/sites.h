@@ -99,10 +99,9 @@ static Py_ssize_t count_up(PyObject *object, Py_ssize_t offset) {
     return count + 1;
 }
 
-/* As Sites.at, of the running frame where none is given: the site, and its stack or None. Both references are the
-   caller's; -1 with an exception. */
-static int site_at(Swift *self, PyObject *frame, PyObject *kind, PyObject **site, PyObject **stack) {
-    Step *step = frame == NULL ? running() : begin(frame);
+/* As Sites.at, of the running frame where none is given, which executes there, as far as that is known: the site, and its
+   stack or None. Both references are the caller's; -1 with an exception. */
+static int site_at(Swift *self, Step *step, PyObject *frame, PyObject *kind, PyObject **site, PyObject **stack) {
     if (step == NULL) return ask(self, frame, kind, site, stack);
     Key key;
     if (key_of(self, step, kind, &key) < 0) return -1;

@@ -18,18 +18,6 @@ static Py_ssize_t member_of(PyTypeObject *type, const char *name, int one, int o
 
 static Py_ssize_t member(PyTypeObject *type, const char *name) { return member_of(type, name, T_OBJECT_EX, T_OBJECT); }
 
-/* The offset of what a named tuple has under a name; -1 where the type is none, or with an exception. */
-static Py_ssize_t item(PyTypeObject *type, const char *name) {
-    PyObject *found = PyType_FastSubclass(type, Py_TPFLAGS_TUPLE_SUBCLASS) ? PyObject_GetAttrString((PyObject *)type, name) : NULL;
-    PyObject *made_of = found == NULL || strstr(Py_TYPE(found)->tp_name, "_tuplegetter") == NULL ? NULL : PyObject_CallMethod(found, "__reduce__", NULL);
-    Py_ssize_t at = -1;
-    PyObject *doc;
-    if (made_of != NULL && !PyArg_ParseTuple(made_of, "O(nO)", &doc, &at, &doc)) at = -1;
-    Py_XDECREF(made_of);
-    Py_XDECREF(found);
-    return at < 0 ? -1 : (Py_ssize_t)offsetof(PyTupleObject, ob_item) + at * (Py_ssize_t)sizeof(PyObject *);
-}
-
 /* The offset of a slot; -1 with an exception where the class has no such slot. */
 static Py_ssize_t slot(PyTypeObject *type, const char *name) {
     Py_ssize_t offset = member_of(type, name, T_OBJECT_EX, T_OBJECT_EX);
@@ -62,21 +50,15 @@ typedef struct {
 
 /* An attribute, the caller's reference, that may lie in memory at an offset. */
 static inline PyObject *attribute_in(Py_ssize_t offset, PyObject *thing, PyObject *name) {
-    int none = offset < 0 || (PyTuple_Check(thing) && offset >= (char *)(((PyTupleObject *)thing)->ob_item + PyTuple_GET_SIZE(thing)) - (char *)thing);
-    PyObject *found = none ? NULL : get(thing, offset);
+    PyObject *found = offset < 0 ? NULL : get(thing, offset);
     return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(thing, name);
-}
-
-static Py_ssize_t inside(PyTypeObject *type, const char *name) {
-    Py_ssize_t offset = member(type, name);
-    return offset < 0 && !PyErr_Occurred() ? item(type, name) : offset;
 }
 
 /* The same of an object whose type, which is kept, is looked at when it is not that of the last one. */
 static PyObject *attribute_of(Inside *known, PyObject *thing, PyObject *name) {
     if (known->type != Py_TYPE(thing)) {
         PyTypeObject *before = known->type;
-        *known = (Inside){(PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(thing)), inside(Py_TYPE(thing), PyUnicode_AsUTF8(name))};
+        *known = (Inside){(PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(thing)), member(Py_TYPE(thing), PyUnicode_AsUTF8(name))};
         PyErr_Clear(); /* there is no such name in the class: then each object has it, or not */
         Py_XDECREF(before);
     }

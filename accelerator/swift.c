@@ -181,10 +181,9 @@ static int make_names(void) {
     NAME(buffer_name, "buffer") NAME(raw_name, "raw") NAME(closefd_name, "closefd") NAME(close_name, "close")
     NAME(warn_name, "_dealloc_warn") NAME(outlived_name, "_outlived") NAME(name_name, "name") NAME(fail_name, "fail") NAME(abandon_name, "abandon")
     NAME(dict_name, "__dict__") NAME(wrapped_name, "__wrapped__") NAME(class_name, "__class__")
-    NAME(connector_name, "_connector") NAME(key_name, "_key") NAME(loop_name, "_loop") NAME(protocol_name, "_protocol")
+    NAME(protocol_name, "_protocol")
     NAME(queue_name, "_queue") NAME(con_name, "_con") NAME(aborted_name, "_aborted") NAME(connected_name, "is_connected") NAME(age_name, "_generation")
-    NAME(ssl_name, "is_ssl") NAME(host_name, "host") NAME(port_name, "port")
-    NAME(recording_name, "is_recording") NAME(done_name, "done") NAME(http_text, "http://") NAME(https_text, "https://") NAME(colon_text, ":")
+    NAME(recording_name, "is_recording") NAME(done_name, "done")
 #undef NAME
     return 0;
 }

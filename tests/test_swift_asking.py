@@ -126,7 +126,7 @@ def test_a_slot_belongs_to_where_its_request_was_asked_for(parts):
     slot = finish(request)
     (handle,) = parts.tracker.held([semconv.HTTP_CONNECTION])
     assert line_of(handle) == line
-    assert (handle.name, handle.referent()) == ("http://example.org:80", slot)
+    assert (handle.label(), handle.referent()) == ("http://example.org:80", slot)
     slot.release()
     assert list(parts.tracker.held()) == []
     assert parts.tracker.errors == 0
@@ -292,8 +292,9 @@ def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch, kind):
         monkeypatch.setattr(sys.modules[__name__], "KEY", kind(is_ssl=secure, host=host, port=port))
         slot = finish(Session().request(Connector()))
         (handle,) = parts.tracker.held()
+        label = handle.label()
         slot.release()
-        return handle.name
+        return label
 
     keys = [(False, "a", 80), (False, "a", 80), (True, "a", 80), (True, "b", 80), (True, "b", 81), (True, "b", None)]
     assert [name_of(*key) for key in keys] == [
@@ -301,11 +302,28 @@ def test_each_host_and_port_has_a_name_of_its_own(parts, monkeypatch, kind):
     ]
 
 
-def test_a_key_that_lacks_something_is_our_failure(parts, monkeypatch):
+@pytest.mark.parametrize("end", ["released late", "dropped"])
+def test_a_slot_has_a_name_when_its_connection_is_gone(parts, end):
+    slot = finish(Session().request(Connector()))
+    (handle,) = parts.tracker.held()
+    if end == "dropped":
+        slot.drop()
+    else:
+        handle.acquired_at -= 60
+        slot.release()
+    del slot
+    assert (handle.released_at is not None, handle.referent(), handle.label()) == (True, None, "http://example.org:80")
+
+
+def test_a_key_that_lacks_something_is_our_failure_and_holds_nothing(parts, monkeypatch):
+    slots = []
     for key in (Named("a", 80, is_ssl=False), tuple.__new__(Named, ("a",)), object()):
         monkeypatch.setattr(sys.modules[__name__], "KEY", key)
-        assert isinstance(finish(Session().request(Connector())), Slot)
-    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (1, 2)
+        slots.append(finish(Session().request(Connector())))
+    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (3, 0)
+    for slot in slots:
+        slot.drop()
+    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (0, 1)
 
 
 def test_many_functions_may_be_asked(parts):

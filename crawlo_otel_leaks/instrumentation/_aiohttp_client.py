@@ -56,9 +56,9 @@ class Client:
             "session_type": SessionHandle,
             "asked": self._requests.by_frame,
             "open": self._open,
-            "none": NONE,
             "tunnel": _TUNNEL,
             "use": self._tracker.use,
+            "keep_name": self._keep_name,
             "finalizer": _FINALIZER,
             "abandon": self._tracker.abandon,
             "failed": self._failed,
@@ -71,7 +71,7 @@ class Client:
         """Return the handle of a session, connection, response or websocket."""
         thing = getattr(thing, "_connection", None) or getattr(thing, "_conn", None) or thing
         handle = self._open.get(id(thing))
-        return handle if handle is not None and handle.ref() is thing else None
+        return handle if handle is not None and handle.referent() is thing else None
 
     def opened(self, wrapped: Wrapped, session: Any, args: Arguments, kwargs: Keywords) -> None:
         """ClientSession.__init__."""
@@ -191,12 +191,21 @@ class Client:
             through += [(key, one) for key, one in list(self._open.items()) if _goes_through(one, connector)]
         for key, handle in through:
             self._open.pop(key, None)
+            self._keep_name(handle, handle.referent())
             self._tracker.release(handle)
 
     def _end(self, thing: object, end: Callable[[Handle], None]) -> None:
         handle = self._open.pop(id(thing), None)
         if handle is not None:
+            self._keep_name(handle, thing)
             end(handle)
+
+    def _keep_name(self, handle: LoopHandle, thing: object) -> None:
+        """Note what a thing is called, which nobody can ask it any more once it is gone."""
+        try:
+            handle.name = handle.called(thing)
+        except Exception as error:  # noqa: BLE001  (its end is told in any case)
+            self._failed("name", error)
 
     def _end_session(self, session: object, end: Callable[[Handle], None]) -> None:
         handle = self._open.get(id(session))
@@ -240,14 +249,11 @@ class Client:
         origin = self._requests.nearest(frame) or self._locate(frame)
         if origin is None:
             return
-        connector, key = connection._connector, connection._key  # noqa: SLF001  (they have no public names)
         handle = origin
-        if origin.through is not None:  # a redirect's: the first slot of its request has it
-            handle = ConnectionHandle(semconv.HTTP_CONNECTION)
+        if origin.ref is not None:  # a redirect's: the first slot of its request has it
+            handle = _slot()
             self._tracker.move(handle, origin)
-        handle.name = f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
-        handle.websocket, handle.ref, handle.loop = NONE, weakref.ref(connection), weakref.ref(connection._loop)  # noqa: SLF001
-        handle.through = weakref.ref(connector)
+        handle.ref = weakref.ref(connection)
         self._tracker.hold(handle)
         self._open[id(connection)] = handle
 
@@ -270,14 +276,14 @@ class Client:
 
 
 def _slot() -> ConnectionHandle:
-    """Return a handle for a slot that goes through no connector yet."""
+    """Return a handle for a slot that there is not yet."""
     handle = ConnectionHandle(semconv.HTTP_CONNECTION)
-    handle.through = None
+    handle.ref, handle.websocket = None, NONE
     return handle
 
 
 def _goes_through(handle: LoopHandle, connector: object) -> bool:
-    return isinstance(handle, ConnectionHandle) and handle.through is not None and handle.through() is connector
+    return isinstance(handle, ConnectionHandle) and handle.goes_through(connector)
 
 
 def _caller(session: object, frame: FrameType) -> FrameType:

@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 class LoopHandle(NamedHandle):
     """A handle for one of aiohttp's objects, which all belong to a loop."""
 
-    __slots__ = ("loop", "ref")
-    loop: weakref.ref[Any]
-    ref: weakref.ref[Any]
+    __slots__ = ("ref",)
+    ref: weakref.ref[Any] | None
+    """None while there is no object yet."""
 
-    def loop_closed(self) -> bool:
-        """Whether the object's loop is closed, or gone."""
-        loop = self.loop()
-        return loop is None or loop.is_closed()
+    def called(self, thing: object) -> str:
+        """Return what the object is called, which is no secret."""
+        del thing
+        return self.name
 
-    def referent(self) -> object | None:
+    def referent(self) -> Any:
         """Return the object while it lives."""
-        return self.ref()
+        return self.ref() if self.ref else None
 
 
 class SessionHandle(LoopHandle):
     """A ClientSession that is not closed."""
 
-    __slots__ = ("connector", "requests")
+    __slots__ = ("connector", "loop", "requests")
+    loop: weakref.ref[Any]
     connector: int
     """Identity of its connector, whose closing ends it."""
     shareable = True
@@ -46,24 +47,46 @@ class SessionHandle(LoopHandle):
         self.loop = weakref.ref(thing._loop)  # noqa: SLF001  (aiohttp has no public name for it)
         return self
 
+    def loop_closed(self) -> bool:
+        """Whether the session's loop is closed, or gone."""
+        loop = self.loop()
+        return loop is None or loop.is_closed()
+
     def progress(self) -> Progress:
         """Tell use by the number of requests."""
         return Progress(self.requests, untouched=self.requests == 0)
 
     def descriptors(self) -> Iterable[int]:
         """Return those of the idle connections that its connector keeps."""
-        kept = getattr(getattr(self.ref(), "_connector", None), "_conns", {})
+        kept = getattr(getattr(self.referent(), "_connector", None), "_conns", {})
         protocols = [entry[0] for entries in list(kept.values()) for entry in list(entries)]
         return [number for one in protocols for number in _descriptors.of(getattr(one, "transport", None))]
 
 
 class ConnectionHandle(LoopHandle):
-    """A connector slot, held by a response or websocket."""
+    """A connector slot, held by a response or websocket; its name is read when somebody asks, and kept at its end."""
 
-    __slots__ = ("through", "websocket")
-    through: weakref.ref[Any] | None
-    """The connector, None while it goes through none yet."""
+    __slots__ = ("websocket",)
     websocket: weakref.ref[Any]
+
+    def called(self, thing: object) -> str:
+        """Return where its connection leads."""
+        key: Any = getattr(thing, "_key", None)
+        scheme = "https" if getattr(key, "is_ssl", False) else "http"
+        return self.name or f"{scheme}://{getattr(key, 'host', '')}:{getattr(key, 'port', '')}"
+
+    def label(self) -> str:
+        """What a person calls it: an origin."""
+        return self.called(self.referent())
+
+    def goes_through(self, connector: object) -> bool:
+        """Whether it is a slot of that connector."""
+        return connector is getattr(self.referent(), "_connector", None)
+
+    def loop_closed(self) -> bool:
+        """Whether the connection's loop is closed."""
+        loop: Any = getattr(self.referent(), "_loop", None)
+        return loop is not None and bool(loop.is_closed())
 
     def progress(self) -> Progress:
         """Tell use by the bytes that came in, those that were read, and those that a websocket sent."""
@@ -87,4 +110,4 @@ class ConnectionHandle(LoopHandle):
         return _descriptors.of(getattr(self._protocol(), "transport", None))
 
     def _protocol(self) -> Any:
-        return getattr(self.ref(), "_protocol", None)
+        return getattr(self.referent(), "_protocol", None)
