@@ -65,7 +65,8 @@ static int attach(Files *self, PyObject *handle, PyObject *file, PyObject *buffe
 /* What is below a file, the caller's reference. */
 static PyObject *below(const Inside *known, int count, PyObject *file, PyObject *name) {
     while (count && known[count - 1].type != Py_TYPE(file)) count--;
-    return count ? attribute_in(known[count - 1].offset, file, name) : PyObject_GetAttr(file, name);
+    PyObject *found = count && known[count - 1].offset >= 0 ? get(file, known[count - 1].offset) : NULL;
+    return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(file, name);
 }
 
 /* The FileIO below a file that closes its descriptor itself; NULL, perhaps with an exception, for any other. */
@@ -172,7 +173,7 @@ static PyObject *files_bound(PyObject *self, PyObject *handle, PyObject *Py_UNUS
 /* Where objects of a type have what is below them; -1 with an exception. */
 static int find_inside(Inside *inside, PyObject *type, const char *name) {
     if (!PyType_Check(type)) return PyErr_Format(PyExc_TypeError, "%R found, a type expected", type), -1;
-    *inside = (Inside){(PyTypeObject *)type, member((PyTypeObject *)type, name)};
+    *inside = (Inside){(PyTypeObject *)type, member((PyTypeObject *)type, name), -1, 0};
     return PyErr_Occurred() ? -1 : 0;
 }
 

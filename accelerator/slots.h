@@ -5,6 +5,14 @@
 #include <Python.h>
 #include <structmember.h>
 
+#if PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000
+#define INNER_VALUES 1
+#define Py_BUILD_CORE 1
+#include <internal/pycore_dict.h>
+#include <internal/pycore_object.h>
+#undef Py_BUILD_CORE
+#endif
+
 /* The offset of what is an object in memory too, of a member of one type or the other; -1 where it is none, or with an
    exception where there is no such name. */
 static Py_ssize_t member_of(PyTypeObject *type, const char *name, int one, int other) {
@@ -42,27 +50,53 @@ static inline void exchange(PyObject *tuple, PyObject **items) {
     }
 }
 
-/* Where objects of just this type have an attribute; -1: it does not lie in memory. */
+/* Where objects of just this type have an attribute: in a slot, or among an instance's values; -1: not there. */
 typedef struct {
     PyTypeObject *type;
-    Py_ssize_t offset;
+    Py_ssize_t offset, value;
+    unsigned int version; /* of the type: another one's instances may find something else first */
 } Inside;
 
-/* An attribute, the caller's reference, that may lie in memory at an offset. */
-static inline PyObject *attribute_in(Py_ssize_t offset, PyObject *thing, PyObject *name) {
-    PyObject *found = offset < 0 ? NULL : get(thing, offset);
-    return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(thing, name);
+#ifdef INNER_VALUES
+
+/* The place of an attribute among the values of a type's instances; -1 where one is not simply read. */
+static Py_ssize_t place_among_values(PyTypeObject *type, PyObject *name) {
+    if (!PyType_HasFeature(type, Py_TPFLAGS_INLINE_VALUES) || type->tp_getattro != PyObject_GenericGetAttr) return -1;
+    if (_PyType_Lookup(type, name) != NULL || type->tp_version_tag == 0) return -1;
+    PyDictKeysObject *keys = ((PyHeapTypeObject *)type)->ht_cached_keys;
+    for (Py_ssize_t at = 0; at < keys->dk_nentries; at++)
+        if (DK_UNICODE_ENTRIES(keys)[at].me_key == name) return at;
+    return -1;
 }
 
-/* The same of an object whose type, which is kept, is looked at when it is not that of the last one. */
+/* Borrowed; NULL where it is to be asked for. */
+static inline PyObject *among_values(Inside *known, PyObject *thing) {
+    if (known->value < 0 || known->version != known->type->tp_version_tag) return NULL;
+    PyDictValues *values = _PyObject_InlineValues(thing);
+    return values->valid ? values->values[known->value] : NULL;
+}
+
+#else
+static inline Py_ssize_t place_among_values(PyTypeObject *Py_UNUSED(type), PyObject *Py_UNUSED(name)) { return -1; }
+static inline PyObject *among_values(Inside *Py_UNUSED(known), PyObject *Py_UNUSED(thing)) { return NULL; }
+#endif
+
+/* Look at a type that is not the last one. */
+static void look_inside(Inside *known, PyTypeObject *type, PyObject *name) {
+    PyTypeObject *before = known->type;
+    int named = PyUnicode_Check(name);
+    Py_ssize_t offset = named ? member(type, PyUnicode_AsUTF8(name)) : -1;
+    PyErr_Clear(); /* there is no such name in the class: then each object has it, or not */
+    Py_ssize_t value = named && offset < 0 ? place_among_values(type, name) : -1;
+    *known = (Inside){(PyTypeObject *)Py_NewRef((PyObject *)type), offset, value, type->tp_version_tag};
+    Py_XDECREF(before);
+}
+
+/* An attribute, the caller's reference, of an object whose type, which is kept, is looked at when it is not the last one. */
 static PyObject *attribute_of(Inside *known, PyObject *thing, PyObject *name) {
-    if (known->type != Py_TYPE(thing)) {
-        PyTypeObject *before = known->type;
-        *known = (Inside){(PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(thing)), member(Py_TYPE(thing), PyUnicode_AsUTF8(name))};
-        PyErr_Clear(); /* there is no such name in the class: then each object has it, or not */
-        Py_XDECREF(before);
-    }
-    return attribute_in(known->offset, thing, name);
+    if (known->type != Py_TYPE(thing)) look_inside(known, Py_TYPE(thing), name);
+    PyObject *found = known->offset >= 0 ? get(thing, known->offset) : among_values(known, thing);
+    return found != NULL ? Py_NewRef(found) : PyObject_GetAttr(thing, name);
 }
 
 /* Takes the reference. */

@@ -98,7 +98,7 @@ static int swift_traverse(Swift *self, visitproc visit, void *arg) {
     PARTS(PART)
 #undef PART
     Py_VISIT(self->owner);
-    Py_VISIT(self->recorder);
+    Py_VISIT(self->end_in.type);
     Py_VISIT(self->name_of_task.type);
     for (Rack *rack = self->racks; rack < self->racks + RACKS; rack++) {
         Py_VISIT(rack->kind);
@@ -118,8 +118,8 @@ static int swift_clear(Swift *self) {
 #undef PART
     self->thread = 0;
     Py_CLEAR(self->owner);
-    Py_CLEAR(self->recorder);
-    Py_CLEAR(self->recorder_end);
+    Py_CLEAR(self->end_in.type);
+    Py_CLEAR(self->span_end);
     forget_method(&self->name_of_task);
     for (Rack *rack = self->racks; rack < self->racks + RACKS; rack++) forget_rack(rack);
     for (Spare *spare = self->spares; spare < self->spares + SPARES; spare++) forget_spare(spare);

@@ -51,7 +51,8 @@ typedef struct {
     Spare spares[SPARES];
     uint64_t thread; /* whose description is at hand; 0: nobody's */
     PyObject *owner;
-    PyObject *recorder, *recorder_end; /* the type of the last span, and what `end_of` said of it */
+    Inside end_in; /* where spans of the last one's type have `span_end`, of which `end_of` told */
+    PyObject *span_end;
     Method name_of_task;
 #define SLOT(name) Py_ssize_t handle_##name;
     HANDLE_SLOTS(SLOT)

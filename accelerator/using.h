@@ -14,20 +14,20 @@ static int says_to_record(PyObject *span) {
 }
 
 /* Look at the type of a span that is not the last one's; -1 with an exception. */
-static int know_recorder(Swift *self, PyObject *type) {
-    if (self->recorder == type) return 0;
-    PyObject *end = PyObject_CallOneArg(self->end_of, type);
+static int know_recorder(Swift *self, PyTypeObject *type) {
+    if (self->end_in.type == type) return 0;
+    PyObject *end = PyObject_CallOneArg(self->end_of, (PyObject *)type);
     if (end == NULL) return -1;
-    Py_XSETREF(self->recorder, Py_NewRef(type));
-    Py_XSETREF(self->recorder_end, end);
+    look_inside(&self->end_in, type, end);
+    Py_XSETREF(self->span_end, end);
     return 0;
 }
 
 /* Whether a span still records; -1 with an exception. Most have no end as long as they do, and need not be asked. */
 static int is_recording(Swift *self, PyObject *span) {
-    if (know_recorder(self, (PyObject *)Py_TYPE(span)) < 0) return -1;
-    if (!PyUnicode_Check(self->recorder_end)) return says_to_record(span);
-    PyObject *end = PyObject_GetAttr(span, self->recorder_end);
+    if (know_recorder(self, Py_TYPE(span)) < 0) return -1;
+    if (self->span_end == Py_None) return says_to_record(span);
+    PyObject *end = attribute_of(&self->end_in, span, self->span_end);
     Py_XDECREF(end);
     return end == NULL ? -1 : end == Py_None;
 }

@@ -21,6 +21,7 @@ from swift_steps import left_behind, line_of
 from crawlo_otel_leaks import semconv, swift
 from crawlo_otel_leaks.instrumentation._aiohttp_client import Client
 from crawlo_otel_leaks.instrumentation._aiohttp_handles import SessionHandle
+from crawlo_otel_leaks.owner import end_of
 from crawlo_otel_leaks.sites import Sites, resolve
 from crawlo_otel_leaks.tracker import Tracker
 
@@ -267,6 +268,61 @@ def test_who_inherits_a_span_is_told_without_a_way_through_python(monkeypatch):
     handle = opened(made, session)
     asyncio.run(main())
     assert (handle.requests, uses, made.tracker.errors) == (1, [], 0)
+
+
+def ends_by_a_property(span, kind):
+    del span
+    kind._end_time = property(lambda _: 1)
+
+
+def ends_in_another_dictionary(span, kind):
+    del kind
+    span.__dict__ = {"_end_time": 1}
+
+
+def ends(span, kind):
+    del kind
+    vars(span)["_end_time"] = 1
+
+
+def ends_among_many_others(span, kind):
+    del kind
+    vars(span).update({f"other_{number}": number for number in range(100)}, _end_time=1)
+
+
+def lacks_an_end(span, kind):
+    del kind
+    del span._end_time
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        *((one, (1, 0)) for one in (ends, ends_by_a_property, ends_in_another_dictionary, ends_among_many_others)),
+        (lacks_an_end, (0, 1)),
+    ],
+)
+def test_the_end_of_a_span_is_found_wherever_the_span_has_it(monkeypatch, change, expected):
+    class Recorded(trace.NonRecordingSpan):
+        def __init__(self):
+            super().__init__(trace.SpanContext(1, 1, is_remote=False))
+            self._end_time = None
+
+        def is_recording(self):
+            return self._end_time is None
+
+    assert end_of(Recorded) == "_end_time"
+    uses = []
+    made, session, span = noting(use=uses.append), Session(), Recorded()
+    monkeypatch.setattr(Session, "request", made.stand("ask", Session.request))
+    handle = opened(made, session)
+    with trace.use_span(span):
+        made.tracker.acquire(handle, sys._getframe())
+        session.request(Connector()).close()
+        assert (uses, made.tracker.errors) == ([], 0)
+        change(span, Recorded)
+        session.request(Connector()).close()
+    assert (len(uses), made.tracker.errors) == expected
 
 
 class Named(NamedTuple):
