@@ -10,8 +10,6 @@ typedef int (*Note)(Asking *, PyObject *const *args, Py_ssize_t count, PyObject 
 /* Its `note` is the Asking: what it needs in each call lies together. */
 typedef Stand Way;
 
-static inline int is_live(Way *self, size_t flags) { return PyList_GET_SIZE(self->live) && PyVectorcall_NARGS(flags); }
-
 /* A failure of ours is told, and is none of the host's; -1 with an exception that ends the program. */
 static inline int safely(Way *self, const char *where, Note note, PyObject *const *args, Py_ssize_t count, PyObject *result) {
     Asking *asking = (Asking *)self->note;

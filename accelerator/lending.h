@@ -13,10 +13,7 @@ typedef struct {
     Inside detail_in;
 } Lending;
 
-/* Whether it is to note anything, rather than that all goes straight through; a method has whom it is called of. */
-static inline int is_noting(Lending *self, size_t flags) {
-    return PyList_GET_SIZE(self->stand.live) && PyVectorcall_NARGS(flags) && self->taking->failed != NULL;
-}
+static inline int is_noting(Lending *self, size_t flags) { return is_live(&self->stand, flags) && self->taking->failed != NULL; }
 
 /* The tracker's pool, the caller's reference; NULL, perhaps with an exception, where only Python can tell by whom a pool
    is asked, or what for. */

@@ -51,6 +51,9 @@ static void tell_refused(Stand *self) {
     set_again(error);
 }
 
+/* Whether a method's stand is to note anything, rather than that all goes straight through; it has whom it is called of. */
+static inline int is_live(Stand *self, size_t flags) { return PyList_GET_SIZE(self->live) && PyVectorcall_NARGS(flags); }
+
 /* Where it stands in a class, it binds as methods do. */
 static PyObject *stand_bound(PyObject *self, PyObject *thing, PyObject *Py_UNUSED(type)) {
     return thing == NULL || thing == Py_None ? Py_NewRef(self) : PyMethod_New(self, thing);

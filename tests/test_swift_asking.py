@@ -376,10 +376,11 @@ def test_a_key_that_lacks_something_is_our_failure_and_holds_nothing(parts, monk
     for key in (Named("a", 80, is_ssl=False), tuple.__new__(Named, ("a",)), object()):
         monkeypatch.setattr(sys.modules[__name__], "KEY", key)
         slots.append(finish(Session().request(Connector())))
-    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (3, 0)
+    assert [handle.label() for handle in parts.tracker.held()] == ["http://a:80", "", ""]
+    assert parts.tracker.errors == 0
     for slot in slots:
         slot.drop()
-    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (0, 1)
+    assert (len(list(parts.tracker.held())), parts.tracker.errors) == (0, 2)
 
 
 def test_many_functions_may_be_asked(parts):

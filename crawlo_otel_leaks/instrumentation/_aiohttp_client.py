@@ -188,7 +188,7 @@ class Client:
     def _end_through(self, connector: Any) -> None:
         through: list[tuple[int, LoopHandle]] = [*self._sessions.pop(id(connector), {}).items()]
         if getattr(connector, "_acquired", True):  # hardly ever: all slots are looked through for its own
-            through += [(key, one) for key, one in list(self._open.items()) if _goes_through(one, connector)]
+            through += [(key, one) for key, one in list(self._open.items()) if one.goes_through(connector)]
         for key, handle in through:
             self._open.pop(key, None)
             self._keep_name(handle, handle.referent())
@@ -280,10 +280,6 @@ def _slot() -> ConnectionHandle:
     handle = ConnectionHandle(semconv.HTTP_CONNECTION)
     handle.ref, handle.websocket = None, NONE
     return handle
-
-
-def _goes_through(handle: LoopHandle, connector: object) -> bool:
-    return isinstance(handle, ConnectionHandle) and handle.goes_through(connector)
 
 
 def _caller(session: object, frame: FrameType) -> FrameType:

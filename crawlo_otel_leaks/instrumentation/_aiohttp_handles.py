@@ -26,6 +26,11 @@ class LoopHandle(NamedHandle):
         del thing
         return self.name
 
+    def goes_through(self, connector: object) -> bool:
+        """Whether it is a slot of that connector."""
+        del connector
+        return False
+
     def referent(self) -> Any:
         """Return the object while it lives."""
         return self.ref() if self.ref else None
@@ -70,14 +75,18 @@ class ConnectionHandle(LoopHandle):
     websocket: weakref.ref[Any]
 
     def called(self, thing: object) -> str:
-        """Return where its connection leads."""
+        """Return where its connection leads; a key that aiohttp never had raises whatever it lacks."""
         key: Any = getattr(thing, "_key", None)
-        scheme = "https" if getattr(key, "is_ssl", False) else "http"
-        return self.name or f"{scheme}://{getattr(key, 'host', '')}:{getattr(key, 'port', '')}"
+        if self.name or key is None:
+            return self.name
+        return f"{'https' if key.is_ssl else 'http'}://{key.host}:{key.port}"
 
     def label(self) -> str:
         """What a person calls it: an origin."""
-        return self.called(self.referent())
+        try:
+            return self.called(self.referent())
+        except Exception:  # noqa: BLE001  (a slot without a name is a leak all the same; at its end this is counted)
+            return self.name
 
     def goes_through(self, connector: object) -> bool:
         """Whether it is a slot of that connector."""
